@@ -1,0 +1,52 @@
+# Each target is thin; the plain commands stand below it. VENV may name another environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Sources of the environments: a changed pyproject.toml installs anew.
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+.PHONY: help crawl test check bench clean
+help:
+	@echo "make crawl                          install into $(VENV), crawl the bundled demo web"
+	@echo "make crawl SEEDS=... CONTACT=...    crawl the real one (OPTIONS='--delay 2 -o my.db' for more)"
+	@echo "make test                           install what the tests need, run them all"
+	@echo "make check                          ruff, mypy --strict, floors, documentation"
+	@echo "make bench                          the benchmarks; benchmarks/README.md explains them"
+
+crawl: $(RUN)
+ifdef SEEDS
+	$(BIN)/crawler crawl $(SEEDS) $(if $(CONTACT),--contact '$(CONTACT)') $(OPTIONS)
+else
+	$(BIN)/crawler demo
+endif
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+check: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_floors.py tests/test_packaging.py $(wildcard tests/test_docs.py)
+
+bench: $(DEV)
+	$(BIN)/python -m benchmarks.hostile
+	$(BIN)/python -m benchmarks.realsite
+	$(BIN)/python -m benchmarks.speed --scrapy build/scrapy/bin/python
+	$(BIN)/python -m benchmarks.bounded
+	$(BIN)/python -m benchmarks.killloop
+	$(BIN)/python -m benchmarks.killloop --delay 0.1
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(RUN)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Paired, reproducible measurements; README.md says what each shows."""

@@ -1,0 +1,166 @@
+"""`crawl`, `resume`, `add`: everything that writes a crawl file."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawler.cli.errors import DEFERRED, say
+from crawler.cli.options import given, read_seeds, spec_options
+from crawler.spec import BadSpec, CrawlSpec, from_mapping, from_toml
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from crawler.engine import Ending, Stop
+
+FILE = click.argument("file", type=click.Path(path_type=Path))
+
+
+def _run_options(command: Any) -> Any:
+    for option in (
+        click.option("--progress", type=click.Choice(["auto", "plain", "none"]), default="auto", show_default=True,
+                     help="auto draws on a terminal and prints plain lines elsewhere"),
+        click.option("--log", type=click.Path(path_type=Path), help="append one line for each visit to this file"),
+        click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
+        click.option("--json", "as_json", is_flag=True, help="print the summary as one JSON object on stdout"),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("seeds", nargs=-1, metavar="SEED...")
+@click.option("-o", "--output", "file", type=click.Path(path_type=Path), default=Path("crawl.db"), show_default=True,
+              help="the crawl file; the same command again goes on with it")
+@click.option("--spec", "toml", type=click.Path(path_type=Path), help="settings as TOML; the command line wins")
+@spec_options
+@_run_options
+def crawl(seeds: tuple[str, ...], file: Path, toml: Path | None, progress: str, log: Path | None, log_format: str,
+          as_json: bool, **options: Any) -> None:
+    """Crawl from SEED... into one SQLite file. SEED is a URL, a file of URLs (# comments), or - for stdin.
+
+    The same command again resumes an unfinished crawl, wherever and however it ended.
+    """
+    settings = from_toml(toml) if toml else {}
+    settings |= given(options)
+    settings["seeds"] = read_seeds(list(seeds) or _listed(settings.get("seeds", [])))
+    if not settings["seeds"]:
+        raise BadSpec("no seed given: name a URL, a file of URLs, or - for stdin")
+    spec = from_mapping(settings)
+    if file.exists():
+        say_what_changed(spec, file)
+    _go(spec, file, progress, log, log_format, as_json)
+
+
+@click.command()
+@FILE
+@spec_options
+@_run_options
+def resume(file: Path, progress: str, log: Path | None, log_format: str, as_json: bool, **options: Any) -> None:
+    """Go on with a crawl, with the settings stored in FILE; an option given here overrides from now on."""
+    stored = stored_spec(file)
+    masked = [h.split(":", 1)[0] for h in stored.pop("header", [])]
+    missing = [name for name in masked if not any(h.startswith(name + ":") for h in options.get("header") or ())]
+    if missing:
+        say(f"note: the values of header {', '.join(missing)} are not stored in the file; give --header again to send them")
+    spec = from_mapping(stored | given(options))
+    say_what_changed(spec, file)
+    _go(spec, file, progress, log, log_format, as_json)
+
+
+@click.command()
+@FILE
+@click.argument("seeds", nargs=-1, required=True, metavar="SEED...")
+def add(file: Path, seeds: tuple[str, ...]) -> None:
+    """Add seeds to an existing crawl; `crawler resume` then visits them."""
+    import asyncio
+
+    from crawler.api import add_seeds
+
+    spec = from_mapping({k: v for k, v in stored_spec(file).items() if k != "header"}).changed(seeds=read_seeds(seeds))
+    new = asyncio.run(add_seeds(spec, file))
+    say(f"{new} of {len(spec.seeds)} seeds are new; go on with: crawler resume {file}")
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def stored_spec(file: Path) -> dict[str, Any]:
+    """The settings of the file's last run, with every seed it knows."""
+    from storage.reader import open_reader
+    from storage.store import StoreUnreadable
+
+    with open_reader(file) as reader:
+        run = reader.run()
+        if run is None:
+            raise StoreUnreadable(f"{file}: no crawl has begun in it")
+        return dict(run.spec)
+
+
+def say_what_changed(spec: CrawlSpec, file: Path) -> None:
+    """Name each setting that differs from the last run's."""
+    from crawler.api import changes
+    from storage.reader import open_reader
+
+    with open_reader(file) as reader:
+        run = reader.run()
+    if run is None:
+        return
+    now = spec.to_json()
+    for name in changes(spec, run.spec):
+        say(f"changed from now on: {name.replace('_', '-')} {run.spec[name]!r} -> {now[name]!r}")
+
+
+def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format: str, as_json: bool) -> None:
+    """Run to the end with signals, progress and log in place; exit with the ending's code."""
+    import asyncio
+
+    from crawler.api import finished, loop_factory, run_async
+    from crawler.cli import summary
+    from crawler.cli.live import view
+    from crawler.engine import Stop
+    from crawler.log import log_to
+
+    if finished(spec, file):
+        summary.say_finished(file)
+        return
+    stop, signals = Stop(), list[signal.Signals]()
+
+    async def whole() -> Ending:
+        task = asyncio.current_task()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stop, signals, task)
+        with view(progress, spec) as show, log_to(log, log_format):
+            return await run_async(spec, file, stop=stop, on_progress=show)
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        try:
+            ending = runner.run(whole())
+        except asyncio.CancelledError:
+            raise click.exceptions.Exit(128 + signals[0]) from None
+    summary.print_ending(ending, file, as_json)
+    raise click.exceptions.Exit(_code(ending, signals))
+
+
+def _on_signal(number: signal.Signals, stop: Stop, signals: list[signal.Signals], task: asyncio.Task[Any]) -> None:
+    """Ask once, ask again, and at last just go: what was committed is safe whatever happens."""
+    signals.append(number)
+    if len(signals) > 2:
+        os._exit(128 + number)
+    say("stopping: what is in flight may end (8 s); again to stop at once" if len(signals) == 1 else "stopping now")
+    if not stop.ask():
+        task.cancel()  # it has not begun, or is closing already
+
+
+def _code(ending: Ending, signals: list[signal.Signals]) -> int:
+    if ending.state == "interrupted":
+        return 128 + (signals[0] if signals else signal.SIGINT)
+    if not ending.answered:
+        return 1
+    return DEFERRED if ending.state == "deferred" else 0

@@ -1,0 +1,163 @@
+"""`explain`: why a URL was or was not fetched, from the crawl file alone; also for a URL the crawl never met."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawler.text import printable
+
+if TYPE_CHECKING:
+    from crawler.frontier.scope import Scope
+    from storage.model import Place
+    from storage.reader import Reader
+
+ROW = """SELECT u.id, u.depth, u.seed, u.attempts, u.outcome, u.reason, u.detail, u.parent,
+  strftime('%Y-%m-%dT%H:%M:%fZ', max(u.due_at, h.blocked_until,
+    iif(o.robots_status = 'unreachable', o.robots_until, 0)) / 1000.0, 'unixepoch'), h.blocked_until > u.due_at
+FROM origin o JOIN url u ON u.origin = o.id JOIN host h ON h.id = u.host WHERE o.name = ? AND u.path = ?"""
+HOPS = """WITH RECURSIVE hop (id, parent, n) AS (
+  SELECT id, parent, 0 FROM url WHERE id = ?
+  UNION ALL SELECT u.id, u.parent, n + 1 FROM hop JOIN url u ON u.id = hop.parent WHERE n < 1000)
+SELECT o.name || u.path, l.kind, l.text FROM hop JOIN url u ON u.id = hop.id JOIN origin o ON o.id = u.origin
+LEFT JOIN link l ON l.src = hop.parent AND l.dst = hop.id GROUP BY hop.id ORDER BY n DESC"""
+ATTEMPTS = "SELECT at, outcome, status, reason, elapsed_ms FROM fetches WHERE id IN (SELECT id FROM fetch WHERE url = ?) ORDER BY id"
+ROBOTS = """SELECT o.robots_status, strftime('%Y-%m-%dT%H:%M:%fZ', o.robots_until / 1000.0, 'unixepoch'), b.codec, b.data
+FROM origin o LEFT JOIN fetch f ON f.id = o.robots_fetch LEFT JOIN body b ON b.id = f.body WHERE o.name = ?"""
+TARGET = """SELECT xo.name || x.path FROM link l JOIN url x ON x.id = l.dst JOIN origin xo ON xo.id = x.origin
+WHERE l.src = ? AND l.kind = 'redirect'"""
+
+
+@dataclass(slots=True)
+class Explanation:
+    """Everything the file can say about one URL."""
+
+    asked: str
+    url: str
+    known: bool = False
+    verdict: str = ""
+    scope: str = ""
+    robots: str = ""
+    depth: int | None = None
+    found: list[dict[str, Any]] = field(default_factory=list)  # from the seed: url, kind, text
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    next: str = ""
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("url")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+def explain(file: Path, url: str, as_json: bool) -> None:
+    """Why URL was or was not fetched: canonical form, how it was found, scope, robots.txt rule and line, attempts, and
+    what happens next. Works for URLs the crawl never met, and while it runs."""
+    from dataclasses import asdict
+
+    from storage.reader import open_reader
+
+    with open_reader(file) as reader:
+        found = explanation(reader, url)
+    click.echo(json.dumps(asdict(found), ensure_ascii=False) if as_json else "\n".join(lines(found)))
+
+
+def explanation(reader: Reader, asked: str) -> Explanation:
+    from crawler.url import InvalidUrl, admit, canonical
+
+    try:
+        place = admit(asked)
+    except InvalidUrl as error:
+        try:
+            shown = canonical(asked)
+        except InvalidUrl:
+            shown = asked
+        return Explanation(asked, shown, verdict=f"would never be fetched: {error}", next="nothing")
+    found = Explanation(asked, place.url)
+    scope, spec = _scope(reader)
+    judged = scope.judge(place)
+    found.scope = "belongs to the crawl" if judged.admit else f"refused: {judged.reason}" + (f" ({judged.detail})" if judged.detail else "")
+    found.robots = robots(reader, place, spec)
+    row = reader.one(ROW, (place.origin, place.path))
+    if row is None:
+        found.verdict = "never met: no page of this crawl links to it"
+        found.next = ("would be fetched if it were met, unless robots.txt refuses" if judged.admit else "would be skipped if it were met")
+        return found
+    return _known(reader, found, row, judged.admit)
+
+
+def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: bool) -> Explanation:
+    id_, depth, seed, attempts, outcome, reason, detail, _, due, blocked = row
+    found.known, found.depth = True, depth
+    found.found = [{"url": u, "kind": k, "text": t} for u, k, t in reader.query(HOPS, (id_,))[1]]
+    found.attempts = [{"at": a, "outcome": o, "status": s, "reason": r, "elapsed_ms": e}
+                      for a, o, s, r, e in reader.query(ATTEMPTS, (id_,))[1]]
+    why = f"{reason}" + (f" ({detail})" if detail else "")
+    target = reader.one(TARGET, (id_,))
+    found.verdict = {
+        "page": "fetched: it is in pages",
+        "redirect": f"fetched: it redirects to {target[0] if target else '?'}",
+        "failure": f"failed: {why}",
+        "skipped": f"skipped: {why}",
+    }.get(outcome or "", "a seed, not tried yet" if seed and due else "queued, not tried yet" if due
+          else "known as a link only (its kind is not followed)")
+    if due:
+        found.next = f"{'retry number ' + str(attempts) if attempts else 'first try'} at {due} or later" + (
+            ": its host asked to be left alone until then" if blocked else "")
+    else:
+        found.next = "nothing: it is settled"
+    return found
+
+
+def _scope(reader: Reader) -> tuple[Scope, dict[str, Any]]:
+    from crawler.frontier.scope import Scope
+    from crawler.spec import CrawlSpec, from_mapping
+    from storage.model import Place
+
+    run = reader.run()
+    stored = {k: v for k, v in (run.spec if run else {}).items() if k != "header"}
+    _, rows = reader.query("SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
+                           "JOIN host h ON h.id = u.host WHERE u.seed = 1")
+    return Scope(from_mapping(stored) if stored else CrawlSpec(), [Place(*r) for r in rows]), stored
+
+
+def robots(reader: Reader, place: Place, spec: dict[str, Any]) -> str:
+    """What the origin's robots.txt says about the URL, with the rule and its line."""
+    from crawler.fetch.robots import Robots
+    from crawler.spec import TOKEN
+    from storage.codec import unpack
+
+    row = reader.one(ROBOTS, (place.origin,))
+    if spec.get("robots") == "ignore":
+        return "ignored, as asked (--robots ignore)"
+    if row is None or row[0] is None:
+        return f"{place.origin}/robots.txt has not been fetched"
+    status, until, codec, data = row
+    if status == "unreachable":
+        return f"unreachable: nothing of {place.origin} may be fetched (RFC 9309 §2.3.1.4); asked again at {until}"
+    if data is None:
+        return "there is none: everything is allowed"
+    verdict = Robots.parse(unpack(codec, data)).verdict(TOKEN, place.url)
+    rule = f"by line {verdict.line}: {verdict.rule}" if verdict.rule else "no rule matches"
+    return f"{'allowed' if verdict.allowed else 'refused'}, {rule}"
+
+
+def lines(found: Explanation) -> Iterator[str]:
+    """The explanation for people."""
+    yield printable(found.url) + ("" if found.url == found.asked else f"\n  canonical form of {printable(found.asked)}")
+    yield f"  verdict    {printable(found.verdict)}"
+    if found.scope:
+        yield f"  scope      {printable(found.scope)}"
+        yield f"  robots     {printable(found.robots)}"
+    for i, hop in enumerate(found.found):
+        how = "seed" if hop["kind"] is None else f"{hop['kind']} {json.dumps(printable(hop['text']), ensure_ascii=False) if hop['text'] else ''}"
+        yield f"  {'found' if i == 0 else '':<10} {'  ' * i}{how.strip()}: {printable(hop['url'])}"
+    if found.depth is not None:
+        yield f"  depth      {found.depth}"
+    for i, a in enumerate(found.attempts):
+        what = a["status"] if a["status"] is not None else a["reason"]
+        yield f"  {'attempts' if i == 0 else '':<10} {a['at']}  {printable(str(what))}  {a['elapsed_ms']} ms"
+    yield f"  next       {found.next}"

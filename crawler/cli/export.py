@@ -1,0 +1,45 @@
+"""`export`: rows to a file; the format is its extension. Streams, and the file appears only when it is whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "json"}
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--sql", default="SELECT * FROM pages", show_default=True, help="chooses the rows")
+@click.option("--force", is_flag=True, help="overwrite TARGET")
+@click.option("--raw", is_flag=True, help="CSV cells as they are; else those that start like a formula get a leading '")
+def export(file: Path, target: Path, sql: str, force: bool, raw: bool) -> None:
+    """Write rows of FILE to TARGET: .jsonl, .json or .csv."""
+    import sqlite3
+
+    from crawler.cli.output import write_rows
+    from storage.reader import open_reader
+
+    form = FORMATS.get(target.suffix)
+    if form is None:
+        raise click.UsageError(f"{target.name}: no such format; use {', '.join(FORMATS)}")
+    if target.exists() and not force:
+        raise click.UsageError(f"{target} exists; --force overwrites it")
+    part = target.with_name(target.name + ".part")
+    try:
+        with open_reader(file) as reader, part.open("w", encoding="utf-8", newline="") as out:
+            names, rows = reader.query(sql)
+            count = write_rows(names, rows, form, out, raw=raw)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(target)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise click.UsageError(f"{error}\nIn: {sql}") from None
+    except OSError as error:
+        raise click.ClickException(f"cannot write {target}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    click.echo(f"{count:,} rows in {target}", err=True)

@@ -1,0 +1,51 @@
+"""The command group. Commands live in modules of their own and import what is heavy inside their functions."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from crawler.cli.errors import exit_code
+from crawler.spec import VERSION
+
+COMMANDS = {
+    "crawl": "crawler.cli.crawl", "resume": "crawler.cli.crawl", "add": "crawler.cli.crawl",
+    "fetch": "crawler.cli.fetch", "status": "crawler.cli.status", "query": "crawler.cli.query",
+    "show": "crawler.cli.show", "explain": "crawler.cli.explain", "export": "crawler.cli.export",
+    "demo": "crawler.cli.demo",
+}
+
+
+class Commands(click.Group):
+    """Loads a command's module when the command is named; turns our errors into sentences and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.exceptions.Exit as done:
+            sys.exit(done.exit_code)
+        except BaseException as error:
+            sys.exit(exit_code(error))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(VERSION, prog_name="poolcrawl")
+def cli() -> None:
+    """A polite, crash-proof web crawler. It keeps everything in one SQLite file: kill it, resume it, query it.
+
+    \b
+    crawler crawl https://example.org/ --contact you@example.org -o crawl.db
+    crawler query crawl.db "SELECT url, title FROM pages LIMIT 10"
+    """

@@ -1,0 +1,62 @@
+"""The options of `crawl`, made from CrawlSpec: one place says name, unit, default and meaning."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from crawler.spec import BadSpec, CrawlSpec, default_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def spec_options(command: F) -> F:
+    """Decorate a command with an option for every setting of the spec but the seeds. Unset ones arrive as None."""
+    for setting in reversed([f for f in fields(CrawlSpec) if f.name != "seeds"]):
+        command = _option(setting)(command)
+    return command
+
+
+def _option(setting: Field[Any]) -> Callable[[F], F]:
+    unit, text = setting.metadata["unit"], setting.metadata["help"]
+    default, kind = default_of(setting.name), str(setting.type)
+    shown = f"{text} [{'' if default in (None, ()) else f'default {default}, '}{unit}]"
+    many = kind.startswith("tuple")
+    choices = unit.split("|") if "|" in unit else None
+    return click.option(
+        f"--{setting.name.replace('_', '-')}", setting.name, multiple=many, default=None, help=shown, metavar=unit.upper(),
+        type=click.Choice(choices) if choices else int if kind.startswith("int") else float if kind.startswith("float") else str)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Only what was typed."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items() if v is not None and v != ()}
+
+
+def read_seeds(arguments: Sequence[str]) -> list[str]:
+    """SEED arguments as URLs: a URL, a file of URLs (one a line, # comments), or - for stdin. Raises BadSpec."""
+    found: list[str] = []
+    for argument in arguments:
+        if argument == "-":
+            found += _lines(sys.stdin.read())
+        elif "://" in argument:
+            found.append(argument)
+        elif Path(argument).is_file():
+            try:
+                found += _lines(Path(argument).read_text("utf-8-sig"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise BadSpec(f"seed file {argument}: {error}") from None
+        else:
+            hint = f"; did you mean https://{argument}/ ?" if "." in argument and "/" not in argument else ""
+            raise BadSpec(f"seed {argument!r} is neither a URL nor a file{hint}")
+    return list(dict.fromkeys(found))
+
+
+def _lines(text: str) -> list[str]:
+    lines = (line.split(" #", 1)[0].strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]

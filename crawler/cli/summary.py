@@ -1,0 +1,96 @@
+"""The closing summary of a run, on stderr (and as JSON on stdout when asked for)."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crawler.cli.errors import say
+from crawler.text import printable
+
+if TYPE_CHECKING:
+    from crawler.engine import Ending
+    from storage.reader import Reader
+
+WORDS = {
+    "complete": "complete: nothing is left to fetch",
+    "deferred": "done for now",
+    "limit": "stopped at the limit that was asked for",
+    "interrupted": "interrupted; the same command, or `crawler resume {file}`, goes on from here",
+}
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 d 4 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def print_ending(ending: Ending, file: Path, as_json: bool) -> None:
+    """What the run came to, in words; with ``as_json`` also as one object on stdout."""
+    from storage.reader import open_reader
+
+    with open_reader(file) as reader:
+        say(describe(ending, file, reader))
+        if as_json:
+            print(json.dumps(asdict(ending) | {"file": str(file)}))  # noqa: T201
+
+
+def describe(ending: Ending, file: Path, reader: Reader) -> str:
+    counts = ending.counts
+    lines = [
+        WORDS[ending.state].format(file=file),
+        f"  {counts.pages:,} pages, {counts.redirects:,} redirects, {counts.failures:,} failures, {counts.skipped:,} skipped, "
+        f"{counts.queued:,} queued on {counts.hosts:,} hosts",
+        f"  {duration(ending.seconds)}, {ending.requests:,} requests ({ending.requests / max(ending.seconds, 0.001):.1f}/s), "
+        f"{ending.connections:,} connections opened, {ending.reused:,} requests reused one",
+    ]
+    for title, view in (("failed", "failures"), ("skipped", "skipped")):
+        _, rows = reader.query(f"SELECT reason, count(*) FROM {view} GROUP BY reason ORDER BY 2 DESC LIMIT 8")  # noqa: S608
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in rows)
+        if reasons:
+            lines.append(f"  {title}: {reasons}")
+    lines += _deferred(ending, reader)
+    if not ending.answered:
+        lines += _silent(reader)
+    return "\n".join([*lines, f"  ask it: crawler query {file} \"SELECT url, status, title FROM pages LIMIT 10\""])
+
+
+def _deferred(ending: Ending, reader: Reader) -> list[str]:
+    if not ending.counts.queued or ending.next_at is None or ending.state not in ("deferred", "limit"):
+        return []
+    when = datetime.fromtimestamp(ending.next_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    away = ending.next_at / 1000 - time.time()
+    if away <= 0:
+        return [f"  deferred: {ending.counts.queued:,} URLs are queued and due; `crawler resume` goes on"]
+    lines = [f"  deferred: {ending.counts.queued:,} URLs, the first at {when} (in {duration(away)}); `crawler resume` then goes on"]
+    _, rows = reader.query("SELECT host, robots_status, queued FROM hosts WHERE queued > 0 ORDER BY queued DESC LIMIT 3")
+    return lines + [f"    {printable(host)}: {queued:,} queued"
+                    + (", robots.txt is unreachable, so nothing may be fetched (RFC 9309)" if robots == "unreachable" else "")
+                    for host, robots, queued in rows]
+
+
+def _silent(reader: Reader) -> list[str]:
+    _, rows = reader.query("""SELECT f.url, coalesce(f.reason, 'status ' || f.status) FROM fetches f
+        WHERE f.outcome IN ('failure', 'robots') ORDER BY f.id DESC LIMIT 3""")
+    return ["  no seed answered:", *(f"    {printable(url)}: {printable(str(why))}" for url, why in rows)]
+
+
+def say_finished(file: Path) -> None:
+    """The same command found nothing to do."""
+    from storage.reader import open_reader
+
+    with open_reader(file) as reader:
+        counts = reader.counts()
+    say(f"{file} is complete: {counts.pages:,} pages, {counts.failures:,} failures; nothing was sent. "
+        f"Add seeds with: crawler add {file} SEED...")

@@ -1,0 +1,258 @@
+"""The engine: owns every task of a run. Seeds to a settled frontier; the order of stopping is the order of nesting.
+
+    store ( connector ( writer ( feed, visits ) ) )
+
+The first stop asks for no new visit and grants a grace to those in flight; the second takes the grace back. Whatever
+happens, what was put into the writer is committed, and the rest is simply still queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from crawler.clock import Clock
+from crawler.fetch import Fetcher
+from crawler.fetch.addresses import endpoint, group
+from crawler.fetch.resolver import ResolveError
+from crawler.frontier.frontier import Frontier
+from crawler.frontier.scope import Scope
+from crawler.frontier.settling import judged
+from crawler.frontier.workbench import Refusal
+from crawler.log import visited
+from crawler.progress import Meter, Snapshot, bound_by, estimate
+from crawler.spec import VERSION, CrawlSpec
+from crawler.visit import Extract, Kind, Outcome, Page, Visit
+from crawler.writer import Writer
+from storage.model import Counts, Pending, Place, Settlement, Tally
+from storage.store import Store
+
+GRACE = 8.0  # seconds fetches in flight may take after the first stop (FAULTS D5, D6)
+
+
+class Parser(Protocol):
+    """What the engine needs of the parse workers."""
+
+    @property
+    def queued(self) -> int: ...
+
+    async def parse(self, body: bytes, url: str, content_type: str | None,
+                    headers: Sequence[tuple[str, str]] = ()) -> Extract: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended. ``state``: 'complete' (nothing but revisits is queued), 'deferred' (rows are due beyond the
+    patience, the first at ``next_at``, Unix ms), 'limit' (one that was asked for) or 'interrupted'."""
+
+    state: str
+    counts: Counts
+    requests: int
+    connections: int
+    reused: int
+    bytes: int
+    seconds: float
+    next_at: int | None = None
+    answered: bool = True  # whether any seed answered, in this run or before
+
+
+class Stop:
+    """A way to ask a running crawl to end: `ask` once for a clean stop, twice to drop what is in flight."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._hooks: list[Callable[[float], None]] = []
+
+    def calls(self, hook: Callable[[float], None]) -> None:
+        """``hook`` gets the grace in seconds at each ask; at once, if it was asked already."""
+        self._hooks.append(hook)
+        if self.asked:
+            hook(0.0)
+
+    def end(self) -> None:
+        """End what listens at once, without having been asked."""
+        for hook in self._hooks:
+            hook(0.0)
+
+    def silence(self) -> None:
+        """Nobody listens any more; asks still count."""
+        self._hooks.clear()
+
+    def ask(self) -> bool:
+        """Ask for the end; whether anybody listened."""
+        self.asked += 1
+        for hook in self._hooks:
+            hook(GRACE if self.asked == 1 else 0.0)
+        return bool(self._hooks)
+
+
+OnPages = Callable[[list[Page]], Awaitable[None]]
+OnProgress = Callable[[Snapshot], None]
+
+
+class Engine:
+    """One run over an open store. `run` may be called once.
+
+    ``on_pages`` gets pages after their commit and is waited for: a slow reader slows the crawl. ``on_progress`` is
+    called each second.
+    """
+
+    def __init__(self, spec: CrawlSpec, store: Store, fetcher: Fetcher, parser: Parser, clock: Clock, stop: Stop, *,
+                 on_pages: OnPages | None = None, on_progress: OnProgress | None = None) -> None:
+        self.spec = spec
+        self.store = store
+        self.fetcher = fetcher
+        self.parser = parser
+        self.clock = clock
+        self.stop = stop
+        self._on_pages = on_pages
+        self._on_progress = on_progress
+        self._pages: dict[int, Page] = {}  # to be yielded once they are durable
+        self._meter = Meter()
+        self._done = 0
+        self._limit = False
+        self._answered = False
+
+    async def run(self, seeds: Sequence[Place], *, rescope: bool = False) -> Ending:
+        """Crawl until nothing falls due within the patience, a limit is reached, or a stop is asked for.
+
+        ``rescope``: the rules have changed since the last run; what is queued or was refused is judged again first.
+        """
+        start = self.clock.now()
+        begun = await self.store.begin(now=self.clock.wall(), version=VERSION, spec=self.spec.to_json(), seeds=seeds,
+                                       max_depth=self.spec.max_depth)
+        scope = Scope(self.spec, begun.seeds)
+        if rescope:
+            await self.store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=self.clock.wall())
+        self._counts = await self.store.counts()
+        self._answered = begun.counts.pages + begun.counts.redirects > 0
+        self.frontier = Frontier(self.spec, self.store, scope, self._address, self.clock, begun)
+        self.writer = Writer(self.store, self.clock, tally=self._tally, starving=self.frontier.starving,
+                             on_commit=self._committed)
+        writing = asyncio.create_task(self.writer.run())
+        watching = asyncio.create_task(self._watch())
+        try:
+            await self._visits(writing)
+        finally:
+            watching.cancel()
+            self.writer.close()
+            await writing
+        return await self._end(self.clock.now() - start)
+
+    async def _visits(self, writing: asyncio.Task[None]) -> None:
+        """The feed and the visit loops, in one group under one grace: an exception in any of them ends them all."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as grace, asyncio.TaskGroup() as tasks:
+                def stop(seconds: float) -> None:
+                    self.frontier.stop()
+                    grace.reschedule(loop.time() + seconds)
+
+                self.stop.calls(stop)
+                writing.add_done_callback(lambda _: self.stop.end())  # nothing is fetched that cannot be stored
+                if self.spec.max_time is not None:
+                    loop.call_later(self.spec.max_time, self._out_of_time)
+                tasks.create_task(self.frontier.feed())
+                for _ in range(self.spec.tasks):
+                    tasks.create_task(self._visit_loop())
+        except TimeoutError:
+            return  # the grace is over; what was in flight is still queued
+        finally:
+            self.stop.silence()
+
+    def _out_of_time(self) -> None:
+        self._limit = True
+        self.frontier.stop()
+
+    # --- a visit
+
+    async def _visit_loop(self) -> None:
+        while (turn := await self.frontier.acquire()) is not None:
+            if isinstance(turn, Refusal):
+                self._answered = True
+                await self.writer.put(self.frontier.refuse(turn))
+            else:
+                await self._visit(turn)
+
+    async def _visit(self, visit: Visit) -> None:
+        outcome = await self.fetcher.fetch(visit)
+        self.frontier.release(visit, outcome)
+        visited(visit.url, outcome.status, outcome.reason, outcome.elapsed_ms, outcome.wire_size)
+        extract = await self._extract(visit, outcome)
+        settlement = self.frontier.settle(visit, outcome, extract)
+        self._answered |= visit.kind is Kind.PAGE and outcome.status is not None
+        if self._on_pages and settlement.outcome == "page" and visit.id is not None:
+            self._pages[visit.id] = _page(visit, outcome, extract, settlement)
+        await self.writer.put(settlement)
+
+    async def _extract(self, visit: Visit, outcome: Outcome) -> Extract:
+        """Digest, pack and, where it is HTML, parse the body of a 2xx answer; all of it in a parse worker."""
+        if not outcome.ok:
+            return Extract()
+        if visit.kind is Kind.ROBOTS or outcome.undecoded is not None:
+            return await self.parser.parse(outcome.body, visit.url, "application/octet-stream")
+        return await self.parser.parse(outcome.body, visit.url, outcome.header("content-type"), outcome.headers)
+
+    async def _address(self, place: Place) -> tuple[str, tuple[str, ...]] | None:
+        """(politeness group, pinned addresses) of a place's host; None: the fetch itself will say what is wrong."""
+        try:
+            addresses = await self.fetcher.resolve(*endpoint(place))
+        except ResolveError:
+            return None
+        return (group(addresses[0]), addresses) if addresses else (f"by proxy: {place.host}", ())
+
+    async def _committed(self, batch: Sequence[Settlement]) -> None:
+        self._done += sum(s.url_id is not None for s in batch)
+        self.frontier.settled(batch)
+        if self._on_pages:
+            pages = [page for s in batch if s.url_id is not None and (page := self._pages.pop(s.url_id, None))]
+            if pages:
+                await self._on_pages(pages)
+
+    # --- what others see of it
+
+    async def _watch(self) -> None:
+        while True:
+            if self._on_progress:
+                self._on_progress(self.snapshot())
+            await asyncio.sleep(1.0)
+            self._counts = await self.store.counts()
+
+    def snapshot(self) -> Snapshot:
+        """The crawl as it is now."""
+        stats, load, now = self.fetcher.stats, self.frontier.load(), self.clock.now()
+        rate = self._meter.add(now, self._done)
+        delay = max((host.delay for host in self.frontier.bench.hosts.values()), default=0.0)
+        bound = bound_by(load, self.spec, parsing=self.parser.queued, backlog=self.writer.backlog,
+                         paused=self.frontier.paused_until > now, longest=delay)
+        eta, why = estimate(self._counts, rate)
+        return Snapshot(self._counts, stats.requests, stats.opened, stats.reused, stats.bytes, rate, bound, eta, why, load)
+
+    def _tally(self) -> Tally:
+        stats = self.fetcher.stats
+        return Tally(stats.requests, stats.opened, stats.reused, stats.bytes, self.snapshot().to_json())
+
+    async def _end(self, seconds: float) -> Ending:
+        counts, tally = await self.store.counts(), self._tally()
+        pending = await self.store.pending(now=self.clock.wall())
+        state = self._state(pending)
+        await self.store.end(state, now=self.clock.wall(), tally=tally)
+        return Ending(state, counts, tally.requests, tally.connections, tally.reused, tally.bytes, seconds,
+                      pending.next_at, self._answered)
+
+    def _state(self, pending: Pending) -> str:
+        if self.stop.asked:
+            return "interrupted"
+        if self._limit or self.frontier.limit_reached:
+            return "limit"
+        return "deferred" if pending.queued else "complete"
+
+
+def _page(visit: Visit, outcome: Outcome, extract: Extract, settlement: Settlement) -> Page:
+    fetch = settlement.fetch
+    assert fetch is not None
+    return Page(visit.url, outcome.status or 0, extract.title, fetch.mime, extract.charset, visit.depth, outcome.body,
+                outcome.headers, extract.links, extract.digest.hex(), outcome.elapsed_ms, outcome.truncated,
+                extract.parse, extract.data)

@@ -1,0 +1,51 @@
+"""The headers we send, and the headers we keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from crawler.fetch.decode import ACCEPT_ENCODING
+from crawler.spec import CrawlSpec
+
+KEPT = 128  # headers of a response (H5)
+LONGEST = 65_536  # bytes of one
+ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def sent_to_all(spec: CrawlSpec) -> dict[str, str]:
+    """Who we are and what we can read (L5). `From` where the contact is a mail address (RFC 9110 §10.1.2)."""
+    headers = {"User-Agent": spec.agent, "Accept": ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
+    mail = (spec.contact or "").removeprefix("mailto:")
+    if re.fullmatch(r"[^@\s:/]+@[^@\s:/]+", mail):
+        headers["From"] = mail
+    return headers
+
+
+def sent_to_seeds(spec: CrawlSpec) -> dict[str, str]:
+    """The user's own headers: they go to the seeds' origins only, they may be secrets (U1)."""
+    pairs = (line.partition(":") for line in spec.header)
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def kept(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The first 128 headers as text that SQLite takes: no surrogates, no NUL (H12), at most 64 KiB each."""
+    return tuple([(name[:LONGEST].decode("latin-1"), text(value)) for name, value in islice(raw, KEPT)])
+
+
+def named(headers: Headers, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The headers of these names (lower case), last first, so that `dict` keeps the first of several."""
+    return [(low, value) for name, value in reversed(headers) if (low := name.lower()) in names]
+
+
+def text(raw: bytes) -> str:
+    """A header's bytes as text: UTF-8 where they are that, else ISO 8859-1 (RFC 9110 §5.5)."""
+    raw = raw[:LONGEST]
+    try:
+        value = raw.decode()
+    except UnicodeDecodeError:
+        value = raw.decode("latin-1")
+    return value.replace("\0", "\ufffd") if "\0" in value else value

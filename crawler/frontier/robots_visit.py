@@ -1,0 +1,65 @@
+"""What a robots.txt visit comes to (RFC 9309 §2.3.1): rules, "everything allowed", or "not now". Pure; told the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crawler.fetch.robots import Robots, availability
+from crawler.frontier import politeness
+from crawler.frontier.settling import USABLE_REDIRECTS, fetch_row, ms
+from crawler.frontier.workbench import Errand, RobotsState
+from crawler.url import InvalidUrl, admit
+from crawler.visit import Extract, Fault, Outcome, Visit
+from storage.model import BodyRow, OriginRow, Settlement
+
+HOPS = 5  # RFC 9309 §2.3.1.2: at least five consecutive redirects
+
+HOPELESS = frozenset({Fault.DNS_NXDOMAIN, Fault.ADDRESS_REFUSED, Fault.PORT_REFUSED})
+"""Nobody is there to be impolite to: the pages' own visits meet the same fault, and say so at the pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class RobotsResult:
+    """The settlement; and either the origin's new state, or the next hop of a redirect. Neither: our own fault, again."""
+
+    settlement: Settlement
+    state: RobotsState | None = None
+    next: Errand | None = None
+
+
+def settle_robots(visit: Visit, outcome: Outcome, extract: Extract, before: RobotsState | None, *,
+                  now: float, wall: int) -> RobotsResult:
+    """Decide what an origin's robots.txt says after this answer; ``before``: what it said so far."""
+    errand: Errand = visit.errand
+    fetch = fetch_row(outcome, "robots", wall, errand.hops + 1)
+    if outcome.fault is not None and not politeness.charged(outcome.reason):
+        return RobotsResult(Settlement(visit.place), next=errand)
+    if outcome.status in USABLE_REDIRECTS and errand.hops < HOPS and (hop := _hop(errand, visit, outcome)):
+        return RobotsResult(Settlement(visit.place, fetch=fetch), next=hop)
+    state = _state(outcome, before, now, wall)
+    body = BodyRow(extract.digest, extract.size, extract.codec, extract.packed) if state.status == "ok" and outcome.ok else None
+    row = OriginRow(errand.origin, state.status, None, wall + ms(state.until - now), state.failures)
+    return RobotsResult(Settlement(visit.place, fetch=fetch, body=body, origins=(row,)), state)
+
+
+def _hop(errand: Errand, visit: Visit, outcome: Outcome) -> Errand | None:
+    try:
+        return Errand(errand.origin, errand.home, admit(outcome.location or "", visit.url), errand.hops + 1)
+    except InvalidUrl:
+        return None
+
+
+def _state(outcome: Outcome, before: RobotsState | None, now: float, wall: int) -> RobotsState:
+    status = "unreachable" if outcome.status is None else availability(outcome.status)
+    if outcome.fault in HOPELESS:
+        return RobotsState("absent", now + politeness.ROBOTS_RETRY)
+    if status == "ok":
+        return RobotsState("ok", now + politeness.ROBOTS_FRESH, Robots.parse(outcome.body))
+    if status == "absent":
+        return RobotsState("absent", now + politeness.ROBOTS_FRESH)
+    failures = before.failures + 1 if before else 1
+    asked = politeness.retry_after(outcome.header("retry-after"), wall / 1000)
+    until = now + max(politeness.robots_retry(failures), asked or 0.0)
+    if before is not None and before.robots is not None:
+        return RobotsState("ok", until, before.robots, failures)  # the last copy holds while it cannot be asked
+    return RobotsState("unreachable", until, None, failures)

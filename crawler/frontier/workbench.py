@@ -1,0 +1,308 @@
+"""The workbench: hosts held in memory, ordered by the time at which each may be asked again. Synchronous, told the time.
+
+A host is in one place: *queueing* at its address (its turn has a time), *busy* (at its limit of open requests, or a
+request not yet on the wire), *resolving* (its address is not known), or *idle* (nothing to ask). An address is a queue
+of hosts with a clock of its own, so that many hosts behind one machine share that machine's patience. Waiting is an
+entry in a heap, never a sleeping worker. After BUbiNG's workbench (Boldi et al., TWEB 2018).
+
+All times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from crawler.fetch.robots import Robots
+from crawler.visit import Kind, Visit
+from storage.model import Place, Queued
+
+ADDRESS_FRESH = 300.0  # seconds a resolved address is kept before the name is looked up again
+
+
+@dataclass(slots=True)
+class RobotsState:
+    """What an origin's robots.txt says now. ``robots`` None: everything is allowed ('absent') or nothing is known."""
+
+    status: str
+    until: float
+    robots: Robots | None = None
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A robots.txt to fetch for ``origin``; after redirects ``place`` may be elsewhere (RFC 9309 §2.3.1.2)."""
+
+    origin: str
+    home: str  # the host whose URLs wait for it
+    place: Place
+    hops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A queued URL that robots.txt does not allow: settled without a request."""
+
+    row: Queued
+    host: Host
+    detail: str
+
+
+@dataclass(slots=True, eq=False)
+class Address:
+    """An IP address (or IPv6 /64): the second politeness clock, and the queue of the hosts behind it."""
+
+    name: str
+    next_at: float = 0.0
+    busy: int = 0
+    unsent: int = 0
+    hosts: list[tuple[float, int, int, Host]] = field(default_factory=list)  # heap of (ready at, n, stamp, host)
+    stamp: int = 0  # of its valid entry among the turns
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """A host in hand: its clock, its window on the queue, what it knows of robots.txt."""
+
+    id: int
+    name: str
+    delay: float
+    next_at: float = 0.0
+    blocked_until: float = 0.0
+    crawl_delay: float | None = None
+    failures: int = 0
+    pages: int = 0
+    busy: int = 0  # requests open
+    unsent: int = 0  # of these, not on the wire yet: the clock has not started
+    out: int = 0  # visits handed out and not settled
+    more: bool = True  # the store may hold more for it
+    window: list[tuple[int, int, int, Queued]] = field(default_factory=list)  # heap of (priority, depth, id, row)
+    later: list[tuple[float, int, Queued]] = field(default_factory=list)  # heap of (due, id, row)
+    errands: deque[Errand] = field(default_factory=deque)
+    awaiting: set[str] = field(default_factory=set)  # origins whose robots.txt has been asked for
+    robots: dict[str, RobotsState] = field(default_factory=dict)
+    addresses: tuple[str, ...] = ()
+    address: Address | None = None
+    resolve_at: float = 0.0  # when the address must be looked up again
+    stamp: int = 0  # of its valid entry in its address's queue
+    resolving: bool = False
+
+    def ready_at(self) -> float | None:
+        """When it may be asked next, clocks of its own only; None: nothing to ask, or busy with robots.txt."""
+        clock = max(self.next_at, self.blocked_until)
+        if self.errands:
+            return clock
+        if self.awaiting:
+            return None
+        if self.window:
+            return clock
+        return max(clock, self.later[0][0]) if self.later else None
+
+    def held(self) -> Iterator[int]:
+        """Ids of the queued URLs it holds, without those handed out."""
+        yield from (entry[2] for entry in self.window)
+        yield from (entry[1] for entry in self.later)
+
+
+@dataclass(slots=True)
+class Limits:
+    """The politeness limits a workbench keeps. ``agent`` is the product token robots.txt files name."""
+
+    per_host: int = 1
+    per_address: int = 2
+    address_delay: float = 0.5
+    obey: bool = True
+    agent: str = "poolcrawl"
+
+
+class Workbench:
+    """Holds the hosts in hand; `acquire` gives the next visit that is allowed now, `release` takes it back."""
+
+    def __init__(self, limits: Limits, rest_until: float = 0.0, clocks: dict[str, float] | None = None) -> None:
+        self.limits = limits
+        self.rest_until = rest_until  # no address is asked before: what was in flight when the last run ended is not known
+        self.clocks = clocks or {}  # stored clocks of addresses not met yet in this run
+        self.hosts: dict[str, Host] = {}
+        self.addresses: dict[str, Address] = {}
+        self.unresolved: deque[Host] = deque()
+        self._turns: list[tuple[float, int, int, Address]] = []
+        self._n = count()
+
+    # --- hosts come and go
+
+    def add(self, host: Host) -> None:
+        assert host.name not in self.hosts
+        self.hosts[host.name] = host
+        self.place(host)
+
+    def feed(self, host: Host, rows: list[tuple[float, Queued]]) -> None:
+        """Add queued URLs with the time each is due."""
+        for due, row in rows:
+            heappush(host.later, (due, row.id, row))
+        self.place(host)
+
+    def remove(self, host: Host) -> None:
+        """Let a host go; what it held is simply still queued in the store."""
+        assert host.out == 0
+        host.stamp += 1
+        del self.hosts[host.name]
+
+    def send(self, errand: Errand, host: Host) -> None:
+        host.errands.append(errand)
+        self.place(host)
+
+    # --- places
+
+    def place(self, host: Host) -> None:
+        """Put the host where it belongs now; an older entry of it becomes void."""
+        host.stamp += 1
+        if host.busy >= self.limits.per_host or (host.unsent and host.delay > 0):
+            return  # busy: comes back by sent() or release()
+        ready = host.ready_at()
+        if ready is None:
+            return  # idle: comes back by feed(), send() or robots_known()
+        if host.address is None:
+            if not host.resolving:
+                host.resolving = True
+                self.unresolved.append(host)
+            return
+        heappush(host.address.hosts, (ready, next(self._n), host.stamp, host))
+        self._schedule(host.address)
+
+    def resolved(self, host: Host, group: str, addresses: tuple[str, ...], now: float) -> None:
+        """The host's name has been looked up: it queues at the address ``group``; ``addresses`` are pinned."""
+        host.resolving = False
+        host.addresses = addresses
+        host.address = self._address(group)
+        host.resolve_at = now + ADDRESS_FRESH
+        self.place(host)
+
+    def _address(self, name: str) -> Address:
+        if name not in self.addresses:
+            self.addresses[name] = Address(name, max(self.rest_until, self.clocks.pop(name, 0.0)))
+        return self.addresses[name]
+
+    def _schedule(self, address: Address) -> None:
+        address.stamp += 1
+        if address.busy >= self.limits.per_address or (address.unsent and self.limits.address_delay > 0):
+            return
+        while address.hosts and address.hosts[0][2] != address.hosts[0][3].stamp:
+            heappop(address.hosts)
+        if address.hosts:
+            heappush(self._turns, (max(address.next_at, address.hosts[0][0]), next(self._n), address.stamp, address))
+
+    def next_at(self) -> float | None:
+        """When the next turn comes; None: no host queues."""
+        while self._turns and self._turns[0][2] != self._turns[0][3].stamp:
+            heappop(self._turns)
+        return self._turns[0][0] if self._turns else None
+
+    # --- turns
+
+    def acquire(self, now: float) -> Visit | Refusal | None:
+        """The next visit whose host's and address's time has come; a Refusal needs no request; None: nothing now."""
+        while (at := self.next_at()) is not None and at <= now:
+            address = heappop(self._turns)[3]
+            host = heappop(address.hosts)[3]
+            if now >= host.resolve_at:
+                host.address = None
+                self.place(host)
+                self._schedule(address)
+                continue
+            turn = self._next(host, now)
+            if isinstance(turn, Visit):
+                self._hand_out(turn, host, address)
+            self.place(host)
+            self._schedule(address)
+            if turn is not None:
+                return turn
+        return None
+
+    def _hand_out(self, visit: Visit, host: Host, address: Address) -> None:
+        host.busy += 1
+        host.unsent += 1
+        host.out += 1
+        address.busy += 1
+        address.unsent += 1
+        visit.handle = (host, address)
+        visit.addresses = host.addresses
+
+    def _next(self, host: Host, now: float) -> Visit | Refusal | None:
+        """What to ask the host for: an errand first, then the first URL due whose robots.txt is known."""
+        if host.errands:
+            errand = host.errands.popleft()
+            return Visit(errand.place.url, errand.place, Kind.ROBOTS, errand=errand)
+        while host.later and host.later[0][0] <= now:
+            row = heappop(host.later)[2]
+            heappush(host.window, (row.priority, row.depth, row.id, row))
+        if not host.window:
+            return None
+        row = host.window[0][3]
+        if self.limits.obey:
+            state = host.robots.get(row.place.origin)
+            if state is None or state.until <= now:
+                return self._ask_robots(host, row.place)
+            if state.status == "unreachable":
+                heappop(host.window)
+                heappush(host.later, (state.until, row.id, row))
+                return None
+            if state.robots is not None:
+                verdict = state.robots.verdict(self.limits.agent, row.place.url)
+                if not verdict.allowed:
+                    heappop(host.window)
+                    host.out += 1
+                    return Refusal(row, host, f"line {verdict.line}: {verdict.rule}")
+        heappop(host.window)
+        return Visit(row.place.url, row.place, id=row.id, depth=row.depth, attempts=row.attempts, seed=row.seed)
+
+    def _ask_robots(self, host: Host, place: Place) -> Visit:
+        host.awaiting.add(place.origin)
+        robots = Place(place.origin, place.host, "/robots.txt")
+        return Visit(robots.url, robots, Kind.ROBOTS, errand=Errand(place.origin, host.name, robots))
+
+    def sent(self, visit: Visit, at: float) -> None:
+        """The request's headers went out at ``at``: the clocks of its host and address run from here."""
+        host, address = visit.handle
+        if visit.sent_at is None:
+            host.unsent -= 1
+            address.unsent -= 1
+        visit.sent_at = at
+        host.next_at = max(host.next_at, at + host.delay)
+        address.next_at = max(address.next_at, at + self.limits.address_delay)
+        self.place(host)
+        self._schedule(address)
+
+    def release(self, visit: Visit, now: float) -> Host:
+        """The visit's request is over; the host's next turn does not wait for what is made of the answer."""
+        host, address = visit.handle
+        if visit.sent_at is None:  # it never got on the wire: the clock runs from now
+            self.sent(visit, now)
+        host.busy -= 1
+        address.busy -= 1
+        self.place(host)
+        self._schedule(address)
+        return host
+
+    def block(self, host: Host, until: float) -> None:
+        host.blocked_until = max(host.blocked_until, until)
+        self.place(host)
+
+    def robots_known(self, errand: Errand, state: RobotsState) -> None:
+        """An origin's robots.txt is settled, one way or the other: its host's URLs go on."""
+        host = self.hosts.get(errand.home)
+        if host is not None:
+            host.awaiting.discard(errand.origin)
+            host.robots[errand.origin] = state
+            self.place(host)
+
+    def prune(self) -> None:
+        """Forget addresses nobody queues at, and void turns."""
+        used = {h.address.name for h in self.hosts.values() if h.address}
+        for name in [n for n, a in self.addresses.items() if not a.busy and n not in used]:
+            del self.addresses[name]
+        self._turns = [t for t in self._turns if t[2] == t[3].stamp]
+        heapify(self._turns)

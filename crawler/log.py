@@ -1,0 +1,59 @@
+"""The crawl's log: one record, one line, as text or JSON; nothing in it can forge a line or draw (FAULTS O6)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from crawler.text import discreet, printable
+
+log = logging.getLogger("crawler")
+
+
+class TextFormatter(logging.Formatter):
+    """``2026-11-22T17:44:00.000Z INFO fetch 200 12 ms https://example.org/``"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(f"{_at(record)} {record.levelname} {record.getMessage()}")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: at, level, event, and what the record carries in ``fields``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "fields", {})
+        return json.dumps({"at": _at(record), "level": record.levelname, "event": record.getMessage()} | fields)
+
+
+def visited(url: str, status: int | None, reason: str, elapsed_ms: int, size: int) -> None:
+    """Note one visit."""
+    if log.isEnabledFor(logging.INFO):
+        shown = discreet(url)
+        log.info("fetch %s %d ms %s", status or reason, elapsed_ms, shown,
+                 extra={"fields": {"url": shown, "status": status, "reason": reason or None, "elapsed_ms": elapsed_ms, "size": size}})
+
+
+def _at(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@contextmanager
+def log_to(path: Path | None, form: str) -> Iterator[None]:
+    """Append the log to a file that only its owner can read; None: no log."""
+    if path is None:
+        yield
+        return
+    handler = logging.StreamHandler(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8"))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.stream.close()

@@ -1,0 +1,207 @@
+"""One parse worker as the crawler sees it: a process, its pipe, and the pages in it in the order they were sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from crawler.parse import wire
+from crawler.parse.worker import OUT_OF_MEMORY, BadExtractor
+from crawler.visit import Extract
+
+AHEAD = 4  # pages in a worker's pipe: it never waits for the loop, and a death repeats no more than three
+AHEAD_BYTES = 2 << 20  # beyond which one page at a time
+BACKSTOP = 12.0  # s for one page on the parent's clock; the kernel's 10 s in the worker come first
+START = 30.0  # s until a new worker must have said hello
+_JOIN = 64 << 10  # bytes up to which copying a body costs less than a second write
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_TIMEOUTS = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One page handed in. ``reason``: why it is only packed any more. ``killed``: it lost a worker to a SIGKILL."""
+
+    page: tuple[str, str | None, tuple[tuple[str, str], ...]]
+    body: bytes
+    answer: asyncio.Future[Extract]
+    reason: str | None = None
+    killed: bool = False
+
+    def request(self) -> bytes:
+        return wire.frame({"page": self.page, "parse": self.reason is None}, len(self.body))
+
+    def settle(self, extract: Extract) -> None:
+        if not self.answer.done():  # else cancelled meanwhile
+            self.answer.set_result(replace(extract, parse=self.reason) if self.reason else extract)
+
+
+class Owner(Protocol):
+    """Whom a worker reports to."""
+
+    def started(self, worker: Worker) -> None: ...
+    def answered(self) -> None: ...
+    def died(self, worker: Worker, status: int) -> None: ...
+
+
+class Worker(asyncio.BufferedProtocol):
+    """Held from `spawn` until `closed` is done. ``status`` of `Owner.died` is that of `subprocess.Popen.returncode`."""
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, owner: Owner) -> None:
+        self.jobs: deque[Job] = deque()
+        self.said_hello = False
+        self.refusal: BadExtractor | None = None
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._owner = owner
+        self._inbox = wire.Inbox()
+        self._transport: asyncio.Transport | None = None
+        self._clock: Callable[[], float] = asyncio.get_running_loop().time
+        self._since = self._clock()  # when the page at the head got there, or the process was started
+        self._bytes = 0
+        self._verdict: str | None = None  # why we killed it
+        self._ooms = _oom_kills()
+
+    def spawn(self, extractor: str | None) -> socket.socket:
+        """Start the process by exec, never by fork: a forked child would keep the crawl's lock. Raises OSError.
+
+        Call it in a thread that lives as long as the pool: the kernel takes a thread's end for the parent's death.
+        """
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "crawler.parse.worker", str(os.getpid()), *([extractor] if extractor else [])]
+        pipe = theirs.fileno()
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # inherited: Ctrl-C must not meet a half-started worker
+        try:
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=_environment())  # noqa: S603 - our own
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            theirs.close()
+        ours.setblocking(False)
+        return ours
+
+    @property
+    def takes(self) -> bool:
+        """There is room for one more page."""
+        return (
+            self.said_hello
+            and self._verdict is None
+            and len(self.jobs) < AHEAD
+            and (not self.jobs or self._bytes < AHEAD_BYTES)
+        )
+
+    def send(self, job: Job) -> None:
+        assert self._transport is not None
+        if not self.jobs:
+            self._since = self._clock()
+        self.jobs.append(job)
+        self._bytes += len(job.body)
+        if len(job.body) < _JOIN:
+            self._transport.write(job.request() + job.body)
+        else:
+            self._transport.write(job.request())
+            self._transport.write(job.body)
+
+    def check(self, *, forgive: bool = False) -> None:
+        """The backstop. ``forgive``: the clock ran while nobody did (a suspended process); start over."""
+        now = self._clock()
+        if forgive:
+            self._since = now
+        if self.said_hello and self.jobs and now - self._since > BACKSTOP:
+            self._kill("timeout")
+        elif not self.said_hello and now - self._since > START:
+            self._kill("crash")
+
+    def fault(self, status: int) -> str | None:
+        """Why the page at the head ended the process: 'timeout', 'memory', 'crash'; None: someone killed it."""
+        if self._verdict is not None:
+            return self._verdict
+        if status in _TIMEOUTS:
+            return "timeout"
+        if status == OUT_OF_MEMORY:
+            return "memory"
+        if status == -signal.SIGKILL:
+            return "memory" if _oom_kills() > self._ooms else None
+        return "crash"
+
+    def close(self) -> None:
+        """Drop the pipe; the process is expected to be dead."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _kill(self, verdict: str) -> None:
+        self._verdict = verdict
+        self.process.kill()
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not derived from asyncio's
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._inbox.room() if self._verdict is None else memoryview(bytearray(65_536))
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._verdict is not None:
+            return
+        try:
+            for header, binary in self._inbox.took(nbytes):
+                self._receive(header, binary)
+        except wire.BadFrame:
+            self._kill("crash")
+        self._owner.answered()
+
+    def _receive(self, header: bytes, binary: bytes) -> None:
+        if not self.said_hello:
+            self._greet(header)
+            return
+        if not self.jobs:
+            raise wire.BadFrame("an answer nobody asked for")
+        job = self.jobs[0]
+        extract = wire.from_json(header, binary, job.body)
+        self.jobs.popleft()
+        self._bytes -= len(job.body)
+        self._since = self._clock()
+        job.settle(extract)
+
+    def _greet(self, header: bytes) -> None:
+        hello: dict[str, Any] = json.loads(header)
+        if "error" in hello:
+            self.refusal = BadExtractor(hello["error"])
+        else:
+            self.said_hello = True
+            self._owner.started(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.process.kill()  # without effect on one that is ending already
+        status = self.process.wait()  # microseconds: the kernel closes the pipe last but one
+        self.closed.set_result(None)
+        self._owner.died(self, status)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and our import path: the worker finds `crawler` and the user's extractor where we did."""
+    path = [os.path.abspath(p) for p in sys.path]  # '' is the current directory
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since boot; 0 where it does not say."""
+    try:
+        with open("/proc/vmstat") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0

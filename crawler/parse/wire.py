@@ -1,0 +1,149 @@
+"""What goes between the crawler and a parse worker: frames of a JSON header and a binary part.
+
+JSON, never pickle or marshal: the answer of a process that touched hostile bytes must be safe to read.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from crawler.visit import Extract, Link
+from storage.model import Place
+
+MAX_ANSWER = 4 << 20  # bytes of an answer's header; links beyond it are trimmed
+_LENGTHS = struct.Struct(">II")
+_CHUNK = 256 << 10  # bytes: what one read takes, and some thirty ordinary answers
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class BadFrame(ValueError):  # noqa: N818 - named like BadSpec
+    """The other side does not keep to the format: it is broken or taken over."""
+
+
+def frame(header: dict[str, Any], size: int) -> bytes:
+    """Lengths and header of a frame whose binary part has ``size`` bytes; that part is to follow."""
+    text = _encode(header).encode()
+    return _LENGTHS.pack(len(text), size) + text
+
+
+def answer(extract: Extract) -> bytes:
+    """A whole answer. Links are trimmed and flagged ('links') until the header keeps within 4 MiB."""
+    header = to_json(extract)
+    binary = b"" if extract.codec == "raw" else extract.packed  # raw: the asker has it
+    head = frame(header, len(binary))
+    while len(head) > MAX_ANSWER and header["links"]:
+        keep = len(header["links"][0]) * MAX_ANSWER // len(head) * 9 // 10
+        header["links"] = [column[:keep] for column in header["links"]] if keep else []
+        marks = [m for m in (extract.truncated, "links") if m]
+        header["truncated"] = ",".join(dict.fromkeys(",".join(marks).split(",")))
+        head = frame(header, len(binary))
+    return head + binary
+
+
+def lengths(head: bytes) -> tuple[int, int]:
+    """Sizes of header and binary part from a frame's first 8 bytes."""
+    return _LENGTHS.unpack(head)
+
+
+_TEXTS = ("title", "charset", "base", "canonical", "lang", "mime", "parse", "truncated")
+
+
+def to_json(extract: Extract) -> dict[str, Any]:
+    """An Extract without its packed body; origins, which repeat, are sent once."""
+    origins: dict[tuple[str, str], int] = {}
+    links = [
+        (origins.setdefault((e.place.origin, e.place.host), len(origins)), e.place.path, e.kind, e.rel, e.text)
+        for e in extract.links
+    ]
+    header = {name: value for name in _TEXTS if (value := getattr(extract, name)) is not None}
+    header["origins"], header["links"] = list(origins), list(zip(*links, strict=True))  # columns: read at C speed
+    header["robots"], header["data"], header["dropped"] = list(extract.robots), extract.data, extract.dropped
+    header["digest"], header["codec"] = extract.digest.hex(), extract.codec
+    return header
+
+
+def from_json(text: bytes, packed: bytes, body: bytes) -> Extract:
+    """The Extract of an answer about ``body``. Raises BadFrame for whatever `to_json` would not have made."""
+    try:
+        header = json.loads(text)
+        return _extract(header, packed, body)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise BadFrame(f"unusable answer of a parse worker: {error!r}") from error
+
+
+def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
+    texts = {name: header.get(name) for name in _TEXTS}
+    if not all(value is None or isinstance(value, str) for value in texts.values()):
+        raise TypeError("a text is no text")
+    if not isinstance(header["data"], dict) or len(digest := bytes.fromhex(header["digest"])) != 32:
+        raise TypeError("data or digest")
+    codec = header["codec"]
+    if codec not in ("raw", "zstd"):
+        raise ValueError(f"codec {codec!r}")
+    return Extract(
+        links=_links(header["origins"], *header["links"]) if header["links"] else (),
+        robots=frozenset(map(str, header["robots"])),
+        data=header["data"],
+        dropped=int(header["dropped"]),
+        digest=digest,
+        size=len(body),
+        codec=codec,
+        packed=body if codec == "raw" else packed,
+        **texts,
+    )
+
+
+def _links(
+    origins: list[list[str]], at: list[int], paths: list[str], kinds: list[str], *others: list[str | None]
+) -> tuple[Link, ...]:
+    rels, texts = others
+    sites = {number: (origin, host) for number, (origin, host) in enumerate(origins)}
+    if {type(part) for site in origins for part in site} | set(map(type, paths)) | set(map(type, kinds)) != {str}:
+        raise TypeError("an origin, path or kind is no text")
+    if not set(map(type, rels)) | set(map(type, texts)) <= {str, type(None)}:
+        raise TypeError("a rel or text is no text")
+    places = [Place(*sites[number], path) for number, path in zip(at, paths, strict=True)]
+    return tuple([Link(*parts) for parts in zip(places, kinds, rels, texts, strict=True)])
+
+
+class Inbox:
+    """Bytes as they come in, frames as they go out. ``room`` is where to put bytes; ``took`` says how many came."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(_CHUNK)
+        self._filled = 0
+
+    def room(self) -> memoryview:
+        return memoryview(self._buffer)[self._filled :]
+
+    def took(self, size: int) -> Iterator[tuple[bytes, bytes]]:
+        """The frames that are complete now. Raises BadFrame for a length no honest answer has."""
+        self._filled += size
+        start, need = 0, _CHUNK
+        while (have := self._filled - start) >= 8:
+            header, binary = _LENGTHS.unpack_from(self._buffer, start)
+            if header > MAX_ANSWER + 8 or binary > 1 << 31:
+                raise BadFrame(f"a frame of {header} + {binary} bytes")
+            if have < (need := 8 + header + binary):
+                break
+            middle, end = start + 8 + header, start + need
+            yield bytes(self._buffer[start + 8 : middle]), bytes(self._buffer[middle:end])
+            start, need = end, _CHUNK
+        self._keep(start, max(need, _CHUNK))
+
+    def _keep(self, start: int, capacity: int) -> None:
+        """Move what is left to the front, into a buffer that holds the frame under way."""
+        left = self._filled - start
+        if start == 0 and capacity <= len(self._buffer):
+            return
+        if capacity != len(self._buffer):  # a new one: the transport still holds a view of the old
+            fresh = bytearray(capacity)
+            fresh[:left] = memoryview(self._buffer)[start : self._filled]
+            self._buffer = fresh
+        elif left:
+            self._buffer[:left] = self._buffer[start : self._filled]
+        self._filled = left

@@ -1,0 +1,190 @@
+"""What runs inside a worker process: ``python -m crawler.parse.worker PARENT_PID [MODULE:FUNCTION]``.
+
+Pages come framed on stdin, answers go framed to what was stdout. The kernel holds the limits of each page, so that no
+supervision is needed: 2 s of CPU (SIGPROF), 10 s of wall time (SIGALRM), 1 GiB of address space. A breach ends the
+process; the pool reads the reason from how it ended (FAULTS P1-P6).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+from crawler.parse import wire
+from crawler.parse.html import Headers, read
+from crawler.parse.mime import sniff
+from crawler.visit import Extract
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+CPU = 2.0  # s of a page's CPU time
+WALL = 10.0  # s a page may take at all: an extractor that waits burns no CPU
+MEMORY = 1 << 30  # bytes of address space
+MAX_DATA = 256 << 10  # bytes of JSON a user's extractor may return
+OUT_OF_MEMORY = 86  # exit status; any number the interpreter does not use itself
+_LEVEL = 3  # zstd: 54 % of zlib's size and 60 µs for 18 kB
+_PR_SET_PDEATHSIG = 1
+
+Extractor = Callable[[Any, str], Mapping[str, Any]]
+
+
+class BadExtractor(ValueError):  # noqa: N818 - named like BadSpec
+    """The user's extractor cannot be loaded; the message says why."""
+
+
+def load(name: str) -> Extractor:
+    """The function called ``module:function``. Raises BadExtractor."""
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:  # a user's module may raise anything when imported
+        raise BadExtractor(f"{name}: {_line(error)}") from error
+    if not callable(found):
+        raise BadExtractor(f"{name} is not a function")
+    return found  # type: ignore[no-any-return]
+
+
+def pack(body: bytes) -> tuple[bytes, str, bytes]:
+    """SHA-256, codec ('zstd', or 'raw' where that is no smaller) and the body so packed."""
+    digest = hashlib.sha256(body).digest()
+    packed = zstd.compress(body, _LEVEL)
+    return (digest, "zstd", packed) if len(packed) < len(body) else (digest, "raw", body)
+
+
+def work(
+    body: bytes,
+    url: str,
+    content_type: str | None,
+    headers: Headers,
+    *,
+    extractor: Extractor | None = None,
+    parse: bool = True,
+) -> Extract:
+    """All that is done to one page. ``parse`` False: digest and pack only. Raises MemoryError."""
+    digest, codec, packed = pack(body)
+    if not parse:
+        mime = sniff(content_type, body)
+        return Extract(mime=mime, size=len(body), digest=digest, codec=codec, packed=packed)
+    found, tree = read(body, url, content_type, headers)
+    data, error = _ask(extractor, tree, url) if extractor else ({}, None)
+    data = {**found.data, **data}
+    return replace(found, digest=digest, codec=codec, packed=packed, parse=error, data=data)
+
+
+def keep(body: bytes, content_type: str | None, reason: str) -> Extract:
+    """A page of which nothing but its raw body is kept, and why."""
+    digest = hashlib.sha256(body).digest()
+    return Extract(mime=sniff(content_type, body), parse=reason, size=len(body), digest=digest, packed=body)
+
+
+def _ask(extractor: Extractor, tree: Any, url: str) -> tuple[Mapping[str, Any], str | None]:
+    """What a user's extractor says of a page, or why it could not."""
+    try:
+        data = dict(extractor(tree, url))
+        text = json.dumps(data, allow_nan=False)
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's function may raise anything; the page is kept
+        return {}, f"error: {_line(error)}"
+    if len(text) > MAX_DATA:
+        return {}, f"error: the extractor returned {len(text)} bytes of JSON, {MAX_DATA} are allowed"
+    return json.loads(text), None  # what JSON makes of it: the same inline and through the pipe
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+# --- The process ---
+
+
+def main() -> None:
+    """Serve until stdin ends. Leaves by `os._exit`, so that the exit status is known before the pipe closes."""
+    try:
+        _confine(int(sys.argv[1]))
+        inbox, outbox = _take_streams()
+        _serve(inbox, outbox, sys.argv[2] if len(sys.argv) > 2 else None)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    except BrokenPipeError:
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - reported here, and by the exit status
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _serve(inbox: BinaryIO, outbox: int, name: str | None) -> None:
+    try:
+        extractor = load(name) if name else None
+    except BadExtractor as error:
+        _write(outbox, wire.frame({"hello": None, "error": str(error)}, 0))
+        return
+    _write(outbox, wire.frame({"hello": os.getpid()}, 0))
+    while head := inbox.read(8):
+        header, binary = wire.lengths(head)
+        request = json.loads(inbox.read(header))
+        body = inbox.read(binary)
+        _arm(CPU, WALL)
+        answer = wire.answer(work(body, *request["page"], extractor=extractor, parse=request["parse"]))
+        _arm(0, 0)
+        _write(outbox, answer)
+
+
+def _arm(cpu: float, wall: float) -> None:
+    """Set the kernel's timers, whose signals end the process by default; 0 disarms."""
+    signal.setitimer(signal.ITIMER_PROF, cpu)
+    signal.setitimer(signal.ITIMER_REAL, wall)
+
+
+def _write(out: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(out, view) :]
+
+
+def _take_streams() -> tuple[BinaryIO, int]:
+    """The pipes, out of reach of a user's `print`, `input` or child process: fd 0 reads nothing, fd 1 is stderr."""
+    inbox, outbox = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return open(inbox, "rb", buffering=256 << 10), outbox
+
+
+def _confine(parent: int) -> None:
+    """Die with the parent, not before it: Ctrl-C reaches the whole group, but it is the parent's to decide."""
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":  # macOS enforces no RLIMIT_AS; there the end of stdin is all that tells of the parent
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        _die_with(parent)
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # if memory runs out, a worker goes first, not the crawl (X2)
+
+
+def _die_with(parent: int) -> None:
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Progress: rates, what bounds the crawl now, and an ETA with its reason. Read by the live view, the log and `status`."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from crawler.frontier.frontier import Load
+from crawler.spec import CrawlSpec
+from storage.model import Counts
+
+WINDOW = 30.0  # seconds over which the rate is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The crawl at an instant. ``rate``: visits settled a second; ``eta``: seconds for what is known now, or None."""
+
+    counts: Counts
+    requests: int
+    connections: int
+    reused: int
+    bytes: int
+    rate: float
+    bound_by: str
+    eta: float | None
+    eta_reason: str
+    load: Load
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rate": round(self.rate, 2), "bound_by": self.bound_by, "eta": None if self.eta is None else round(self.eta),
+                "eta_reason": self.eta_reason, "fetching": self.load.fetching, "ready": self.load.ready,
+                "hosts_in_hand": self.load.hosts}
+
+
+class Meter:
+    """A rate over the last `WINDOW` seconds, fed with a running total."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, total: int) -> float:
+        """Note the total at ``now``; the rate per second since the oldest point in the window."""
+        self._points.append((now, total))
+        while len(self._points) > 2 and now - self._points[0][0] > WINDOW:
+            self._points.popleft()
+        (t0, n0), (t1, n1) = self._points[0], self._points[-1]
+        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+
+
+def bound_by(load: Load, spec: CrawlSpec, *, parsing: int, backlog: int, paused: bool, longest: float) -> str:
+    """What more of would make the crawl faster, in words a person can act on."""
+    if paused:
+        return "paused: our own machine or network"
+    if backlog >= 300:
+        return "disk: settlements wait for their commit"
+    if load.fetching >= spec.connections:
+        return f"connections: all {spec.connections} are in use"
+    if parsing > 4 * max(1, spec.parsers):
+        return f"parsing: {parsing} pages wait for {spec.parsers} workers"
+    if spec.max_rate:
+        return f"max-rate: {spec.max_rate:g} pages/s"
+    if load.hosts and load.fetching + load.ready < min(load.hosts, spec.connections) and longest > 0:
+        return f"politeness: {load.hosts} host{'s' * (load.hosts != 1)} × {longest:g} s; more workers will not help"
+    if load.fetching:
+        return "network: the hosts' answers"
+    return "frontier: nothing known is due"
+
+
+def estimate(counts: Counts, rate: float) -> tuple[float | None, str]:
+    """Seconds until what is queued now is done, and why: the present rate, or the longest queue of one host."""
+    if not counts.queued:
+        return 0.0, "nothing is queued"
+    if rate <= 0:
+        return None, "no rate yet"
+    by_rate, slowest = counts.queued / rate, counts.slowest_ms / 1000
+    if slowest > by_rate:
+        return slowest, "the longest queue of one host, at its delay; new links add to it"
+    return by_rate, "what is queued at the present rate; new links add to it"

@@ -1,0 +1,166 @@
+"""CrawlSpec: every setting of a crawl, with its unit, default and price. TOML in, JSON stored with the run."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+VERSION = "0.1.0"
+TOKEN = "poolcrawl"  # the product token robots.txt files name (RFC 9309 §2.2.1)
+SCOPES = ("page", "prefix", "host", "domain", "any")
+
+
+class BadSpec(ValueError):
+    """A setting is unknown, of the wrong type or out of range; the message says which and what would do."""
+
+
+def _setting(default: Any, unit: str, text: str) -> Any:
+    meta = {"unit": unit, "help": text}
+    if isinstance(default, tuple):
+        return field(default_factory=lambda: default, metadata=meta)
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrawlSpec:
+    """All that decides what a crawl does. Names are those of the command line's options, with underscores."""
+
+    seeds: tuple[str, ...] = _setting((), "URLs", "where the crawl starts")
+    contact: str | None = _setting(None, "URL or mail", "who answers for this crawl; sent in the user agent")
+    user_agent: str | None = _setting(None, "text", "replaces the whole User-Agent; the contact is still required")
+    scope: str = _setting("host", "|".join(SCOPES), "which links belong to the crawl")
+    include: tuple[str, ...] = _setting((), "regex", "admit only URLs that match one of these (re.search)")
+    exclude: tuple[str, ...] = _setting((), "regex", "refuse URLs that match one of these (re.search)")
+    max_depth: int | None = _setting(None, "links", "least number of links from a seed")
+    max_pages: int | None = _setting(None, "pages", "rows in `pages` over the whole crawl, never exceeded")
+    max_pages_per_host: int | None = _setting(None, "pages", "the same for each host; the rest is skipped as `limit`")
+    max_time: float | None = _setting(None, "s", "ends a run after this long")
+    delay: float = _setting(1.0, "s", "between two requests to a host; a longer Crawl-delay holds")
+    per_host: int = _setting(1, "connections", "open at once to one host")
+    per_ip: int | None = _setting(None, "connections", "open at once to one address; default max(2, per-host)")
+    ip_delay: float | None = _setting(None, "s", "between two requests to one address; default delay / 2")
+    connections: int = _setting(100, "connections", "the pool's limit; each costs a descriptor and about 50 kB")
+    workers: int | None = _setting(None, "tasks", "visits in hand at once; default connections + 32")
+    robots: str = _setting("obey", "obey|ignore", "ignore only where you own the site")
+    patience: float = _setting(60.0, "s", "a run waits this long for what is due later, then ends")
+    min_free: int = _setting(512 * 2**20, "bytes", "pause when the disk has less free")
+    timeout: float = _setting(60.0, "s", "for one request, all in")
+    max_body: int = _setting(10 * 2**20, "bytes", "of a body, decoded and on the wire; the rest is cut and flagged")
+    max_rate: float | None = _setting(None, "pages/s", "over the whole crawl")
+    allow_private: tuple[str, ...] = _setting((), "CIDR", "addresses that are not public but may be fetched")
+    parse_workers: int | None = _setting(None, "processes", "default: one a core, at least 2; 0 parses inline (no limits)")
+    header: tuple[str, ...] = _setting((), "'K: V'", "sent to the seeds' origins only")
+    proxy: str | None = _setting(None, "URL", "HTTP proxy for everything; it hides addresses from the address guard")
+    extractor: str | None = _setting(None, "module:function", "your own function(tree, url) -> dict, run in the parse workers")
+
+    def __post_init__(self) -> None:
+        for name, problem in self._problems():
+            raise BadSpec(f"{name.replace('_', '-')}: {problem}")
+
+    def _problems(self) -> list[tuple[str, str]]:
+        found = [(n, f"must be one of {', '.join(c)}, not {getattr(self, n)!r}")
+                 for n, c in (("scope", SCOPES), ("robots", ("obey", "ignore"))) if getattr(self, n) not in c]
+        for name in ("include", "exclude"):
+            for pattern in getattr(self, name):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    found.append((name, f"{pattern!r} is no regular expression: {error}"))
+        for name in ("per_host", "per_ip", "connections", "workers", "max_pages", "max_pages_per_host"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                found.append((name, f"must be at least 1, not {value}"))
+        for name in ("delay", "ip_delay", "patience", "max_depth", "min_free", "parse_workers", "max_time"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                found.append((name, f"must be 0 or more, not {value}"))
+        for name in ("timeout", "max_body", "max_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                found.append((name, f"must be more than 0, not {value}"))
+        found += [("header", f"{h!r} is not of the form 'Name: value'") for h in self.header
+                  if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*", h)]
+        for name in ("contact", "user_agent"):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(r"[\x20-\x7e]+", value):
+                found.append((name, "must be printable ASCII on one line"))
+        return found
+
+    @property
+    def agent(self) -> str:
+        """The User-Agent header (L5): product, version and how to reach whoever runs the crawl."""
+        return self.user_agent or f"{TOKEN}/{VERSION}" + (f" (+{self.contact})" if self.contact else "")
+
+    @property
+    def address_limit(self) -> int:
+        return self.per_ip if self.per_ip is not None else max(2, self.per_host)
+
+    @property
+    def address_delay(self) -> float:
+        return self.ip_delay if self.ip_delay is not None else self.delay / 2
+
+    @property
+    def parsers(self) -> int:
+        return self.parse_workers if self.parse_workers is not None else max(2, os.cpu_count() or 1)
+
+    @property
+    def tasks(self) -> int:
+        return self.workers if self.workers is not None else self.connections + 32
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting as plain JSON values; header values are left out, they may be secrets."""
+        plain = asdict(self)
+        plain["header"] = [h.split(":", 1)[0] + ": …" for h in self.header]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    def changed(self, **options: Any) -> CrawlSpec:
+        """This spec with some settings replaced; unknown names and wrong types raise BadSpec."""
+        return from_mapping({**{f.name: getattr(self, f.name) for f in fields(self)}, **options})
+
+
+def from_mapping(options: Mapping[str, Any]) -> CrawlSpec:
+    """A spec from plain values, keys with hyphens or underscores. Raises BadSpec with a hint for a near miss."""
+    known = {f.name: f for f in fields(CrawlSpec)}
+    clean: dict[str, Any] = {}
+    for key, value in options.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise BadSpec(f"unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        clean[name] = _typed(key, str(known[name].type), value)
+    return CrawlSpec(**clean)
+
+
+def _typed(key: str, wanted: str, value: Any) -> Any:
+    if value is None and "None" in wanted:
+        return None
+    if wanted.startswith("tuple"):
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+            raise BadSpec(f"{key}: must be a list of strings, not {value!r}")
+        return tuple(values)
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+    base = wanted.split(" ")[0]
+    if isinstance(value, bool) or not isinstance(value, kinds[base]):
+        raise BadSpec(f"{key}: must be {'a number' if base == 'float' else base}, not {value!r}")
+    return float(value) if base == "float" else value
+
+
+def from_toml(path: Path) -> dict[str, Any]:
+    """The settings of a TOML spec file, still untyped (merge options over them, then `from_mapping`)."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSpec(f"{path}: {error}") from None
+
+
+def default_of(name: str) -> Any:
+    """The default of a setting, for help texts."""
+    found = next(f for f in fields(CrawlSpec) if f.name == name)
+    return () if found.default is MISSING else found.default

@@ -1,0 +1,240 @@
+"""URLs: one parser (WHATWG, by ada-url), one canonical form, one gate through which every URL enters.
+
+`canonical` says what a URL is called, `split` how it is stored, `admit` whether the crawl may know it at all. All three
+keep letter case and are pure. `Joiner` is the fast way for the many hrefs of one page and agrees with them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import ada_url
+
+from storage.model import Place
+
+MAX_LENGTH = 4096  # characters of a canonical URL (P7); Nutch draws the same line
+MAX_RAW = 65_536  # characters of an href worth parsing: beyond this only an abuse shrinks below MAX_LENGTH
+
+_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+_IPV4 = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
+_USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^/?@]*@")
+_WEB = ("http://", "https://")
+
+# An href that WHATWG leaves as it is: nothing to escape, no blank or backslash, no '//' or dot segment but '../' at its
+# start ('/.' and '%2e' inside a path are looked for apart).
+# Each class is followed by what cannot continue it, so a match takes linear time (P9).
+_PATH = r"A-Za-z0-9_~!$&()*+,;=@%.\-"
+_PLAIN = re.compile(
+    rf"(?:(https?://[a-z0-9.:-]+)(?=/)|((?:\.\./)+)(?=[A-Za-z0-9_]))?"
+    rf"(/(?!/)[{_PATH}:/]*|[A-Za-z0-9_][{_PATH}/]*)(\?[{_PATH}:/?]+)?(?:#.*)?",
+    re.DOTALL,
+)
+
+
+class InvalidUrl(ValueError):  # noqa: N818 - the name is CONTRACT.md's
+    """The text is not a URL (WHATWG URL Standard), even with the base given."""
+
+
+class NotAdmitted(InvalidUrl):
+    """A URL the crawl will not know. ``reason``: 'scheme', 'invalid' or 'length'; ``detail`` is for people."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def canonical(url: str, base: str | None = None) -> str:
+    """The canonical absolute URL: WHATWG href without fragment, userinfo, trailing host dot and empty ``?``.
+
+    Keeps case, works for every scheme, and is a fixpoint: ``canonical(canonical(u)) == canonical(u)`` (U8).
+    Raises InvalidUrl. Source: WHATWG URL Standard §4.4 (parsing), §4.5 (serialising); CONTRACT.md §1, "canonical URL".
+    """
+    href = _href(url, base)
+    if href.startswith(_WEB):
+        return _bare_web(href)
+    bare = _bare_other(href)
+    return bare if bare == href else canonical(bare)
+
+
+def split(url: str) -> Place:
+    """A canonical URL in its stored parts; ``origin + path`` is the URL again.
+
+    ``host`` is the WHATWG hostname (IPv6 in brackets). A scheme other than http(s) has origin 'mailto:' and host ''.
+    """
+    if not url.startswith(_WEB):
+        scheme, colon, rest = url.partition(":")
+        return Place(scheme + colon, "", rest)
+    end = url.index("/", 8)
+    return Place(url[:end], _host(url[:end]), url[end:])
+
+
+def admit(url: str, base: str | None = None) -> Place:
+    """The one choke point through which every URL enters: http(s), a host DNS could hold, at most 4,096 characters.
+
+    Raises NotAdmitted with reason 'scheme', 'invalid' or 'length' (FAULTS U2, U8, U9, P7).
+    """
+    if len(url) > MAX_RAW:
+        raise NotAdmitted("length", f"{len(url):,} characters before parsing, {MAX_RAW:,} are read")
+    try:
+        place = split(canonical(url, base))
+    except NotAdmitted:
+        raise
+    except InvalidUrl as error:
+        raise NotAdmitted("invalid", str(error)) from None
+    if problem := objection(place):
+        raise NotAdmitted(*problem)
+    return place
+
+
+def objection(place: Place) -> tuple[str, str] | None:
+    """Why a place may not enter the crawl, as (reason, detail), or None: what `admit` asks of a split URL."""
+    if not place.origin.startswith(_WEB):
+        return "scheme", f"{place.origin} is not http or https"
+    if not good_host(place.host):
+        return "invalid", f"no host name or address: {place.host[:80]!r}"
+    length = len(place.origin) + len(place.path)
+    if length > MAX_LENGTH:
+        return "length", f"{length:,} characters, {MAX_LENGTH:,} are kept"
+    return None
+
+
+@lru_cache(maxsize=65_536)
+def good_host(host: str) -> bool:
+    """True for an IP literal and a name DNS could hold: 1-253 of ``[a-z0-9-_.]``, labels of 1-63 (RFC 1035 §2.3.4)."""
+    return host.startswith("[") or (len(host) <= 253 and _HOST_NAME.fullmatch(host) is not None)
+
+
+def is_address(host: str) -> bool:
+    """True for an IP literal as WHATWG writes it: four decimal parts, or IPv6 in brackets."""
+    return host.startswith("[") or _IPV4.fullmatch(host) is not None
+
+
+def robots_url(origin: str) -> str:
+    """Where an origin's robots.txt is (RFC 9309 §2.3)."""
+    return origin + "/robots.txt"
+
+
+class Joiner:
+    """Resolves the hrefs of one page against its base, each distinct one once. ``base`` is any URL that parses.
+
+    Hrefs that WHATWG leaves as they are skip the parser; a property test holds the two ways equal. Raises InvalidUrl.
+    """
+
+    def __init__(self, base: str) -> None:
+        self.base = canonical(base)
+        self._seen: dict[str, Place | None] = {}
+        here = split(self.base)
+        self._web = objection(here) is None
+        self._here, self._origin, self._host = here, here.origin, here.host
+        self._folder = here.path.partition("?")[0].rpartition("/")[0] + "/"
+        self._room = MAX_LENGTH - len(self.base)  # a longer href may come to more than MAX_LENGTH
+
+    def place(self, href: str) -> Place | None:
+        """The place an href leads to: a web URL that `admit` would pass, or a URL of another scheme; else None."""
+        try:
+            return self._seen[href]
+        except KeyError:
+            found = self._seen[href] = self._shortcut(href) or self._resolve(href)
+            return found
+
+    def _shortcut(self, href: str) -> Place | None:
+        if not self._web:
+            return None
+        if href.startswith("#"):
+            return self._here
+        match = _PLAIN.fullmatch(href)
+        if match is None or len(href) > self._room:
+            return None
+        origin, up, path, query = match.groups("")
+        if "/." in path or "%2e" in path or "%2E" in path:
+            return None
+        if path[0] != "/":
+            path = (self._above(up.count("/")) if up else self._folder) + path
+        if not origin or origin == self._origin:
+            return Place(self._origin, self._host, path + query)
+        host = _plain_origin(origin)
+        return Place(origin, host, path + query) if host else None
+
+    def _above(self, levels: int) -> str:
+        """The base's folder so many levels up; '..' at the root stays there."""
+        folder = self._folder
+        for _ in range(levels):
+            folder = folder[: folder.rfind("/", 0, -1) + 1] or "/"
+        return folder
+
+    def _resolve(self, href: str) -> Place | None:
+        if len(href) > MAX_RAW:
+            return None
+        try:
+            place = split(canonical(href, self.base))
+        except InvalidUrl:
+            return None
+        problem = objection(place)
+        return place if problem is None or problem[0] == "scheme" else None
+
+
+def _href(url: str, base: str | None) -> str:
+    try:
+        return _parse(url, base)
+    except ValueError:
+        pass
+    try:  # a lone surrogate is U+FFFD to WHATWG (USVString), but cannot be handed to ada as it is
+        return _parse(_scalar(url), base and _scalar(base))
+    except ValueError:
+        raise InvalidUrl(f"not a URL: {url[:120]!r}") from None
+
+
+def _parse(url: str, base: str | None) -> str:
+    return ada_url.normalize_url(url) if base is None else ada_url.join_url(base, url)
+
+
+def _scalar(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _bare_web(href: str) -> str:
+    """Takes off what a canonical URL goes without. In an href '#' and the first '?' always end what is before them."""
+    href = _cut(href)
+    end = href.index("/", 8)
+    origin = href[:end]
+    if "@" not in origin and not origin.endswith(".") and ".:" not in origin:
+        return href
+    scheme, _, authority = origin.partition("://")
+    name, colon, port = authority.rpartition("@")[2].partition(":")  # IPv6 comes apart, and together again as it was
+    if not name.endswith("."):
+        return f"{scheme}://{name}{colon}{port}{href[end:]}"
+    if not name.strip("."):
+        raise InvalidUrl("the host is nothing but dots")
+    return canonical(f"{scheme}://{name.rstrip('.')}{colon}{port}{href[end:]}")  # '1.2.3.4..' has become an address
+
+
+def _bare_other(href: str) -> str:
+    """The same for other schemes, whose authority may be absent, end without a path, or be no DNS name (dots stay)."""
+    href = _cut(href)
+    match = _USERINFO.match(href)
+    return match[1] + href[match.end() :] if match else href
+
+
+def _cut(href: str) -> str:
+    """Without fragment and empty query."""
+    end = href.find("#")
+    if end >= 0:
+        href = href[:end]
+    return href[:-1] if href.endswith("?") and href.find("?") == len(href) - 1 else href
+
+
+def _host(origin: str) -> str:
+    host = origin.partition("://")[2]
+    return host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
+
+
+@lru_cache(maxsize=65_536)
+def _plain_origin(origin: str) -> str | None:
+    """The host of an origin that is canonical as it stands and may enter, else None."""
+    try:
+        place = admit(origin + "/")
+    except InvalidUrl:
+        return None
+    return place.host if place.origin == origin else None

@@ -1,0 +1,146 @@
+"""Writes what the documentation takes from the code: schema.md, and the option tables of cli.md.
+
+    python docs/generate.py            # writes both
+    python docs/generate.py --check    # says what is out of date, exit code 1
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import sys
+from collections.abc import Iterator
+from difflib import unified_diff
+from pathlib import Path
+
+import click
+
+from crawler.cli.main import COMMANDS, cli
+
+HERE = Path(__file__).resolve().parent
+SCHEMA = HERE.parent / "storage" / "schema.sql"
+
+HEAD = """# The crawl file
+
+<!-- Written by docs/generate.py from storage/schema.sql; edit there. -->
+
+One crawl is one SQLite file. The **views** are for you: their columns keep name, order and meaning, and new ones are only
+added at the end. The **tables** are the crawler's own and may change with a version.
+
+Times in views are ISO 8601 text in UTC (`2026-01-31T12:00:00.000Z`), so that they compare and sort as text. Every URL
+that was tried or refused is in exactly one of `pages`, `redirects` (as `src`), `failures` and `skipped`; `queue` holds
+those still to be tried, or to be tried again. The crawler's own robots.txt requests are in `fetches` only.
+
+Bodies are compressed. `crawler show crawl.db URL` prints one as it was decoded.
+"""
+
+ABOUT = {  # views whose statement in the schema has no comment above it
+    "redirects": "each redirect, followed or not",
+    "broken_links": "each edge to a URL that failed",
+    "skipped": "each URL that was refused, and why",
+    "runs": "each run: one process's stay with the crawl",
+}
+
+COLUMNS = {
+    "address": "the address that answered", "at": "when the request began", "attempt": "1 for the first try",
+    "attempts": "tries so far", "blocked_until": "the whole host is left alone until then; NULL: never blocked",
+    "bytes": "received on the wire", "charset": "the encoding the body was read as", "connections": "opened",
+    "crawl_delay": "seconds, as robots.txt asks; NULL: it does not", "data": "JSON: what parsing and your extractor found",
+    "delay": "seconds between two requests, as last used", "depth": "least number of links from a seed",
+    "detail": "the same in words, such as the line of robots.txt", "digest": "SHA-256 of the body, hex", "dst": "the target's URL",
+    "due_at": "not tried before", "elapsed_ms": "from the start to the last byte", "ended_at": "NULL: running, or killed",
+    "ending": "`complete`, `deferred`, `limit`, `interrupted` or `killed`", "failures": "URLs whose latest outcome is a failure",
+    "fetched_at": "when the request began", "found_on": "the page on whose shortest way it was found; NULL: a seed",
+    "host": "the host name, without a port", "hosts": "hosts met, those that are only linked to included", "id": "the row's number",
+    "kind": "`a`, `area`, `frame`, `iframe`, `redirect`, `refresh`, `canonical`, `img`, …", "mime": "the media type, sniffed where the header is silent",
+    "next_fetch_at": "not asked again before", "outcome": "`page`, `redirect`, `failure` or `robots`",
+    "pages": "URLs whose latest response was 2xx", "parse": "why it was not (wholly) parsed: `timeout`, `memory`, `crash`, …; NULL: parsed",
+    "priority": "smaller goes first", "queued": "URLs waiting", "reason": "a word for it: `http_404`, `dns_nxdomain`, `robots`, `scope`, …",
+    "redirects": "URLs that redirect", "rel": "the link's `rel`", "requests": "sent", "retry_at": "when it is tried again; NULL: it is final",
+    "reused": "requests that went over a connection already open", "robots": "meta robots and X-Robots-Tag directives",
+    "robots_status": "`ok`, `absent` (everything is allowed) or `unreachable` (nothing is, for now); NULL: never asked", "run": "which run, see `runs`",
+    "size": "bytes of the decoded body", "skipped": "URLs refused", "slowest_ms": "what the longest queue of one host needs at its delay",
+    "spec": "JSON: every setting in force", "src": "the page the edge is on", "started_at": "when the run began",
+    "status": "HTTP status; NULL: there was no answer", "text": "the link's text", "title": "the page's title",
+    "truncated": "`size`, `time` or `cut`; NULL: whole", "url": "the canonical URL, as it was sent", "version": "of the program",
+}
+
+
+def schema() -> str:
+    """docs/schema.md."""
+    text = SCHEMA.read_text("utf-8")
+    db = sqlite3.connect(":memory:")
+    db.executescript(text)
+    parts = [HEAD, "## Views\n"]
+    for (view,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY rowid"):
+        above = re.search(rf"((?:^-- .*\n)+)CREATE VIEW {view} ", text, re.M)
+        about = re.sub(r"^-- ", "", above[1], flags=re.M).replace("\n", " ").strip() if above else ABOUT[view]
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({view})")]
+        parts.append(f"### {view}\n\n{_sentence(about)}\n\n| column | meaning |\n|---|---|\n"
+                     + "".join(f"| `{name}` | {COLUMNS[name]} |\n" for name in columns))
+    parts.append("## Tables\n\nShown so that a view's statement in `storage/schema.sql` can be read. Times are Unix milliseconds.\n")
+    for head, body in re.findall(r"^CREATE TABLE (.*)\n((?:  .*\n)+)", text, re.M):
+        table, about = re.split(r" \( *(?:-- )?", head, maxsplit=1)
+        rows = [re.fullmatch(r"  ([a-z]\w*) (.*?),? *(?:-- (.*))?", line) for line in body.splitlines()]
+        parts.append(f"### {table} (table)\n\n{_sentence(about)}\n\n| column | declared | meaning |\n|---|---|---|\n"
+                     + "".join(f"| `{row[1]}` | {row[2]} | {row[3] or ''} |\n" for row in rows if row))
+    return "\n".join(parts)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else "Each edge, once for each kind."
+
+
+def options(name: str) -> str:
+    """A command's options as a table."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    rows = []
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            shown = " ".join(f"`{o}`" for o in parameter.opts)
+            value = "" if parameter.is_flag else f" *{_value(parameter)}*"
+            rows.append(f"| {shown}{value} | {_meaning(parameter)} |\n")
+    return "| option | meaning |\n|---|---|\n" + "".join(rows) if rows else "No options.\n"
+
+
+def _value(option: click.Option) -> str:
+    text = "|".join(option.type.choices) if isinstance(option.type, click.Choice) else option.metavar or option.type.name
+    return text.lower().replace("|", " \\| ")
+
+
+def _meaning(option: click.Option) -> str:
+    text = re.sub(r" \[(default [^,\]]+)?(?:, )?[^\]]*\]$", lambda m: f" ({m[1]})" if m[1] else "", option.help or "")
+    default = option.default
+    if option.show_default and isinstance(default, (str, int, float, Path)) and not option.is_flag:
+        text += f"{' ' if text else ''}(default {default})"
+    return text.replace("|", "\\|") + ("; repeatable" if option.multiple and "repeatable" not in text else "")
+
+
+def cli_page(page: str) -> str:
+    """docs/cli.md with its option tables renewed."""
+    for name in COMMANDS:
+        marked = re.compile(rf"(<!-- options of {name} -->\n).*?(<!-- end -->)", re.S)
+        page = marked.sub(lambda m, name=name: m[1] + options(name) + m[2], page)
+    return page
+
+
+def written() -> Iterator[tuple[Path, str]]:
+    yield HERE / "schema.md", schema()
+    yield HERE / "cli.md", cli_page((HERE / "cli.md").read_text("utf-8"))
+
+
+def main() -> int:
+    stale = 0
+    for path, text in written():
+        old = path.read_text("utf-8") if path.exists() else ""
+        if "--check" not in sys.argv:
+            path.write_text(text, "utf-8")
+        elif old != text:
+            stale = 1
+            sys.stdout.writelines(unified_diff(old.splitlines(True), text.splitlines(True), f"{path.name} as it is", "as it should be", n=0))
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())

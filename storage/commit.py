@@ -1,0 +1,299 @@
+"""One transaction for a batch of settlements: what became of each URL, what was found, what the hosts' clocks say.
+
+Every statement is set-based over `json_each`: a statement a batch instead of a statement a row, so that SQLite works
+without the interpreter lock while the event loop goes on. Bodies travel as one blob that SQL cuts into slices.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiosqlite
+
+from storage.model import BodyRow, HostRow, LinkRow, Place, Settlement
+
+DEEP = 1 << 30  # deeper than any page
+
+SOFT = "('scope', 'include', 'exclude', 'depth', 'nofollow')"  # refusals that a better edge or a wider scope undoes
+
+TARGET = """CREATE TEMP TABLE IF NOT EXISTS target (
+  n INTEGER PRIMARY KEY, origin INTEGER, host INTEGER, path TEXT, depth INTEGER, parent INTEGER,
+  admit INTEGER, reason TEXT, detail TEXT, seed INTEGER, id INTEGER)"""
+CLEAR = "DELETE FROM temp.target"
+LOAD = """INSERT INTO temp.target (n, origin, host, path, depth, parent, admit, reason, detail, seed)
+SELECT key, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8
+FROM json_each(?)"""
+ADD = """INSERT INTO url (origin, host, path, depth, parent, seed, due_at, outcome, reason, detail)
+SELECT origin, host, path, depth, parent, seed,
+  iif(admit AND depth <= :max_depth, :now, NULL),
+  iif(admit, iif(depth <= :max_depth, NULL, 'skipped'), iif(reason IS NULL, NULL, 'skipped')),
+  iif(admit, iif(depth <= :max_depth, NULL, 'depth'), reason),
+  iif(admit, NULL, detail)
+FROM temp.target WHERE true ON CONFLICT (origin, path) DO NOTHING"""
+IDENTIFY = """UPDATE temp.target SET id =
+  (SELECT u.id FROM url u WHERE u.origin = target.origin AND u.path = target.path)"""
+NEARER = f"""UPDATE url SET depth = t.depth, parent = t.parent FROM temp.target t
+WHERE url.id = t.id AND t.depth < coalesce(url.depth, {DEEP}) RETURNING url.id"""
+PROMOTE = f"""UPDATE url SET
+  due_at = iif(url.depth <= :max_depth, :now, NULL), outcome = iif(url.depth <= :max_depth, NULL, 'skipped'),
+  reason = iif(url.depth <= :max_depth, NULL, 'depth'), detail = NULL
+FROM temp.target t
+WHERE url.id = t.id AND t.admit AND url.due_at IS NULL
+  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason IN {SOFT}
+       AND (url.reason <> 'depth' OR url.depth <= :max_depth))"""
+REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.detail FROM temp.target t
+WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
+  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason = 'nofollow' AND t.reason <> 'nofollow')"""
+SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = t.id AND t.seed"""
+STALE = """SELECT u.id FROM json_each(?) e JOIN url u ON u.id = e.value->>0 WHERE u.depth < e.value->>1"""
+NEARER_ALONG = f"""UPDATE url SET depth = e.depth, parent = e.src FROM (
+    SELECT l.dst, l.src, min(s.depth + l.step) AS depth
+    FROM json_each(?) c JOIN link l ON l.src = c.value JOIN url s ON s.id = l.src
+    WHERE l.step IS NOT NULL GROUP BY l.dst) e
+WHERE url.id = e.dst AND e.depth < coalesce(url.depth, {DEEP}) RETURNING url.id"""
+READMIT = """UPDATE url SET due_at = :now, outcome = NULL, reason = NULL, detail = NULL
+WHERE id IN (SELECT value FROM json_each(:ids)) AND outcome = 'skipped' AND reason = 'depth' AND depth <= :max_depth"""
+BODIES = """INSERT INTO body (digest, size, codec, data)
+SELECT substr(:digests, 32 * key + 1, 32), value->>0, value->>1, substr(:blob, (value->>2) + 1, value->>3)
+FROM json_each(:rows) WHERE true ON CONFLICT (digest) DO NOTHING"""
+FETCHES = """INSERT INTO fetch (id, url, run, body, at, outcome, reason, status, elapsed_ms, attempt, wire_size,
+  truncated, address, mime, charset, title, robots, parse, headers, data)
+SELECT value->>0, coalesce(value->>1, (SELECT id FROM temp.target WHERE n = value->>2)), :run,
+  (SELECT id FROM body WHERE digest = substr(:digests, 32 * (value->>3) + 1, 32)),
+  value->>4, value->>5, value->>6, value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, value->>13,
+  value->>14, value->>15, value->>16, value->>17, value->>18, value->>19
+FROM json_each(:rows)"""
+SETTLE = """UPDATE url SET due_at = e.value->>1, attempts = e.value->>2, last = coalesce(e.value->>6, last),
+  outcome = coalesce(e.value->>3, outcome), reason = iif(e.value->>3 IS NULL, reason, e.value->>4),
+  detail = iif(e.value->>3 IS NULL, detail, e.value->>5)
+FROM json_each(?) e WHERE url.id = e.value->>0"""
+UNLINK = "DELETE FROM link WHERE src IN (SELECT value FROM json_each(?))"
+LINK = """INSERT INTO link (src, dst, kind, rel, text, step)
+SELECT value->>0, (SELECT id FROM temp.target WHERE n = value->>1), value->>2, value->>3, value->>4, value->>5
+FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"""
+HOSTS = """UPDATE host SET next_fetch_at = max(next_fetch_at, e.value->>1), blocked_until = e.value->>2,
+  delay = e.value->>3, crawl_delay = e.value->>4, failures = e.value->>5
+FROM json_each(?) e WHERE host.id = e.value->>0"""
+ORIGINS = """UPDATE origin SET robots_status = e.value->>1, robots_until = e.value->>2, robots_failures = e.value->>3,
+  robots_fetch = coalesce(e.value->>4, robots_fetch)
+FROM json_each(?) e WHERE origin.id = e.value->>0"""
+ADDRESSES = """INSERT INTO address SELECT value->>0, value->>1 FROM json_each(?) WHERE true
+ON CONFLICT DO UPDATE SET next_fetch_at = max(next_fetch_at, excluded.next_fetch_at)"""
+
+
+class Names:
+    """Ids of hosts and origins by name, remembered (bounded); names not seen before are added to the file."""
+
+    LIMIT = 200_000
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, int] = {}
+        self.origins: dict[str, int] = {}
+
+    async def learn(self, db: aiosqlite.Connection, places: dict[str, str], hosts: set[str]) -> None:
+        """``places``: origin name to host name; ``hosts``: more host names. Afterwards all of them have ids."""
+        if len(self.origins) > self.LIMIT:
+            self.forget()
+        new = sorted((hosts | set(places.values())) - self.hosts.keys())
+        if new:
+            await db.execute("INSERT OR IGNORE INTO host (name) SELECT value FROM json_each(?)", (json.dumps(new),))
+            rows = await db.execute_fetchall(
+                "SELECT h.name, h.id FROM json_each(?) e JOIN host h ON h.name = e.value", (json.dumps(new),))
+            self.hosts.update((name, id_) for name, id_ in rows)
+        new_origins = [[o, self.hosts[h]] for o, h in sorted(places.items()) if o not in self.origins]
+        if new_origins:
+            rows_json = json.dumps(new_origins)
+            await db.execute("INSERT OR IGNORE INTO origin (name, host) SELECT value->>0, value->>1 FROM json_each(?)", (rows_json,))
+            rows = await db.execute_fetchall(
+                "SELECT o.name, o.id FROM json_each(?) e JOIN origin o ON o.name = e.value->>0", (rows_json,))
+            self.origins.update((name, id_) for name, id_ in rows)
+
+    def forget(self) -> None:
+        """After a rollback: the file may not hold what was learnt in the transaction."""
+        self.hosts.clear()
+        self.origins.clear()
+
+
+@dataclass(slots=True)
+class Targets:
+    """The distinct URLs a batch mentions, each with the best word any edge has for it."""
+
+    names: Names
+    rows: list[list[Any]] = field(default_factory=list)
+    index: dict[tuple[str, str], int] = field(default_factory=dict)
+    seeds: bool = False
+
+    def add(self, link: LinkRow, parent: int | None, depth: int | None) -> int:
+        """Note one mention; its number. Admission beats refusal, a refusal of the URL beats one of the edge."""
+        place = link.target
+        key = (place.origin, place.path)
+        n = self.index.get(key)
+        if n is None:
+            n = self.index[key] = len(self.rows)
+            self.rows.append([self.names.origins[place.origin], self.names.hosts[place.host], place.path, depth, parent,
+                              int(link.admit), link.reason, link.detail, int(link.seed)])
+            self.seeds |= link.seed
+            return n
+        row = self.rows[n]
+        if depth is not None and (row[3] is None or depth < row[3]):
+            row[3], row[4] = depth, parent
+        if link.admit:
+            row[5], row[6], row[7] = 1, None, None
+        elif not row[5] and link.reason and row[6] in (None, "nofollow"):
+            row[6], row[7] = link.reason, link.detail
+        if link.seed:
+            row[8], self.seeds = 1, True
+        return n
+
+
+async def apply(db: aiosqlite.Connection, names: Names, batch: Sequence[Settlement], *,
+                now: int, run: int, max_depth: int | None, first_fetch: int) -> None:
+    """Write the batch; the caller holds the transaction. ``first_fetch`` is the id the batch's first fetch row gets."""
+    await names.learn(db, *_mentioned(batch))
+    limit = {"now": now, "max_depth": DEEP if max_depth is None else max_depth}
+    targets, edges, owns = _collect(batch, names)
+    await _discover(db, targets, limit)
+    bodies = _Bodies([s.body for s in batch if s.body])
+    await bodies.write(db)
+    fetch_ids = await _fetches(db, batch, bodies, owns, run, first_fetch)
+    await _settle(db, batch, fetch_ids)
+    sources = [s.url_id for s in batch if s.links]
+    if sources:
+        await db.execute(UNLINK, (json.dumps(sources),))
+        await db.execute(LINK, (json.dumps(edges),))
+    await _shorten(db, batch, targets, limit)
+    await _clocks(db, batch, names, fetch_ids)
+
+
+def _mentioned(batch: Sequence[Settlement]) -> tuple[dict[str, str], set[str]]:
+    origins = {s.place.origin: s.place.host for s in batch}
+    for s in batch:
+        for link in s.links:
+            origins[link.target.origin] = link.target.host
+    hosts = {s.host.name for s in batch if s.host}
+    return origins, hosts
+
+
+def _collect(batch: Sequence[Settlement], names: Names) -> tuple[Targets, list[list[Any]], dict[int, int]]:
+    """All targets, all edges [src, n, kind, rel, text, step], and for our own visits (robots) which target is theirs."""
+    targets = Targets(names)
+    edges: list[list[Any]] = []
+    owns: dict[int, int] = {}
+    for i, s in enumerate(batch):
+        if s.url_id is None:
+            owns[i] = targets.add(LinkRow(s.place, "own"), None, None)
+        for link in s.links:
+            depth = None if link.step is None else s.depth + link.step
+            n = targets.add(link, s.url_id if depth is not None else None, depth)
+            edges.append([s.url_id, n, link.kind, link.rel, link.text, link.step])
+    return targets, edges, owns
+
+
+async def _discover(db: aiosqlite.Connection, targets: Targets, limit: dict[str, int]) -> None:
+    await db.execute(CLEAR)
+    if targets.rows:
+        await db.execute(LOAD, (json.dumps(targets.rows),))
+        await db.execute(ADD, limit)
+        await db.execute(IDENTIFY)
+
+
+async def _shorten(db: aiosqlite.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, int]) -> None:
+    """Pass lower depths on, first to the targets, then along stored links; readmit what only depth had refused."""
+    changed: set[int] = set()
+    if targets.rows:
+        changed = await _ids(db, NEARER, ())
+        await db.execute(PROMOTE, limit)
+        await db.execute(REFUSE)
+        if targets.seeds:
+            await db.execute(SEED)
+    visits = json.dumps([[s.url_id, s.depth] for s in batch if s.url_id is not None and s.links])
+    moved = changed | await _ids(db, STALE, (visits,))
+    while moved:
+        moved = await _ids(db, NEARER_ALONG, (json.dumps(sorted(moved)),))
+        changed |= moved
+    if changed:
+        await db.execute(READMIT, limit | {"ids": json.dumps(sorted(changed))})
+
+
+async def _ids(db: aiosqlite.Connection, sql: str, parameters: tuple[str, ...]) -> set[int]:
+    return {row[0] for row in await db.execute_fetchall(sql, parameters)}
+
+
+class _Bodies:
+    """The batch's bodies laid end to end: one statement writes them all."""
+
+    def __init__(self, bodies: list[BodyRow]) -> None:
+        self.number = {b.digest: i for i, b in enumerate({b.digest: b for b in bodies}.values())}
+        unique = list({b.digest: b for b in bodies}.values())
+        self.digests = b"".join(b.digest for b in unique)
+        self.blob = b"".join(b.data for b in unique)
+        self.rows: list[list[Any]] = []
+        offset = 0
+        for b in unique:
+            self.rows.append([b.size, b.codec, offset, len(b.data)])
+            offset += len(b.data)
+
+    async def write(self, db: aiosqlite.Connection) -> None:
+        if self.rows:
+            await db.execute(BODIES, {"digests": self.digests, "blob": self.blob, "rows": json.dumps(self.rows)})
+
+
+async def _fetches(db: aiosqlite.Connection, batch: Sequence[Settlement], bodies: _Bodies, owns: dict[int, int],
+                   run: int, first: int) -> dict[int, int]:
+    """Append the attempts; for each settlement's place in the batch, the id of its fetch row."""
+    ids: dict[int, int] = {}
+    rows: list[list[Any]] = []
+    for i, s in enumerate(batch):
+        if s.fetch is None:
+            continue
+        f = s.fetch
+        ids[i] = first + len(rows)
+        rows.append([ids[i], s.url_id, owns.get(i), bodies.number[s.body.digest] if s.body else None, f.at, f.outcome,
+                     f.reason, f.status, f.elapsed_ms, f.attempt, f.wire_size, f.truncated, f.address, f.mime,
+                     f.charset, f.title, f.robots, f.parse, f.headers, f.data])
+    if rows:
+        await db.execute(FETCHES, {"rows": json.dumps(rows), "run": run, "digests": bodies.digests})
+    return ids
+
+
+async def _settle(db: aiosqlite.Connection, batch: Sequence[Settlement], fetch_ids: dict[int, int]) -> None:
+    rows = [[s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i)]
+            for i, s in enumerate(batch) if s.url_id is not None]
+    if rows:
+        await db.execute(SETTLE, (json.dumps(rows),))
+
+
+async def _clocks(db: aiosqlite.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int]) -> None:
+    hosts: dict[str, HostRow] = {s.host.name: s.host for s in batch if s.host}
+    rows = [[names.hosts[h.name], h.next_fetch_at, h.blocked_until, h.delay, h.crawl_delay, h.failures] for h in hosts.values()]
+    if rows:
+        await db.execute(HOSTS, (json.dumps(rows),))
+    origins = {o.origin: [names.origins[o.origin], o.status, o.until, o.failures, fetch_ids.get(i) if s.body else None]
+               for i, s in enumerate(batch) for o in s.origins}
+    if origins:
+        await db.execute(ORIGINS, (json.dumps(list(origins.values())),))
+    addresses: dict[str, int] = {}
+    for s in batch:
+        if s.address:
+            addresses[s.address[0]] = max(s.address[1], addresses.get(s.address[0], 0))
+    if addresses:
+        await db.execute(ADDRESSES, (json.dumps(list(addresses.items())),))
+
+
+def seed_link(place: Place) -> LinkRow:
+    """A seed, said as an edge from nowhere."""
+    return LinkRow(place, "seed", step=0, admit=True, seed=True)
+
+
+async def plant(db: aiosqlite.Connection, names: Names, seeds: Sequence[Place], *, now: int) -> None:
+    """Add the seeds at depth 0; what is known already keeps what came of it."""
+    await names.learn(db, {s.origin: s.host for s in seeds}, set())
+    targets = Targets(names)
+    for place in seeds:
+        targets.add(seed_link(place), None, 0)
+    limit = {"now": now, "max_depth": DEEP}
+    await _discover(db, targets, limit)
+    await _shorten(db, (), targets, limit)

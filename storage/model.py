@@ -1,0 +1,186 @@
+"""Records that cross the boundary between a crawl and its store.
+
+Plain values: times are Unix milliseconds (UTC), durations are milliseconds, URLs are split into origin and path so that
+a store can keep each origin once. ``origin + path`` is the canonical URL, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A URL, split: ``origin`` is scheme://host[:port] (or ``mailto:`` and the like), ``host`` the bare host name."""
+
+    origin: str
+    host: str
+    path: str
+
+    @property
+    def url(self) -> str:
+        return self.origin + self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A URL of the frontier: what a visit needs to know. ``due_at`` already counts the origin's robots.txt retry."""
+
+    id: int
+    host_id: int
+    place: Place
+    depth: int
+    priority: int
+    attempts: int
+    due_at: int
+    seed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRow:
+    """What is known of an origin's robots.txt. ``status``: 'ok', 'absent' (4xx), 'unreachable' or None (never asked)."""
+
+    origin: str
+    status: str | None = None
+    body: bytes | None = None
+    until: int = 0  # fresh until (ok, absent), or not to be asked again before (unreachable)
+    failures: int = 0  # consecutive, for the back-off
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """A host as stored: its politeness clock, its block, its counters, its origins. ``id`` 0: not stored yet."""
+
+    id: int
+    name: str
+    next_fetch_at: int = 0
+    blocked_until: int = 0
+    delay: int | None = None  # as last used
+    crawl_delay: int | None = None  # from robots.txt
+    failures: int = 0  # consecutive failures to connect
+    pages: int = 0
+    queued: int = 0
+    origins: tuple[OriginRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """One edge of a settled page and the verdict on its target.
+
+    ``step``: what the edge adds to the depth (1 a link, 0 a redirect; None: not to be followed).
+    ``admit``: the target belongs to the crawl. ``reason``/``detail``: why not; both None for an edge that only records.
+    """
+
+    target: Place
+    kind: str
+    rel: str | None = None
+    text: str | None = None
+    step: int | None = None
+    admit: bool = False
+    reason: str | None = None
+    detail: str | None = None
+    seed: bool = False  # a seed's redirect inside its registrable domain becomes a seed
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRow:
+    """A body, content-addressed: SHA-256 of what was decoded, and how ``data`` is packed ('raw' or 'zstd')."""
+
+    digest: bytes
+    size: int
+    codec: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRow:
+    """One attempt. ``outcome``: 'page', 'redirect', 'failure', 'robots'. Metadata columns are for pages."""
+
+    at: int
+    outcome: str
+    reason: str | None = None
+    status: int | None = None
+    elapsed_ms: int = 0
+    attempt: int = 1
+    wire_size: int = 0
+    truncated: str | None = None
+    mime: str | None = None
+    charset: str | None = None
+    title: str | None = None
+    robots: str | None = None
+    parse: str | None = None
+    headers: str | None = None  # JSON: [[name, value], ...], allow-listed
+    data: str | None = None  # JSON object: what parsing and the user's extractor found
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Everything that changes when one visit ends. It is committed whole or not at all.
+
+    ``url_id`` is None for our own robots.txt visits, whose URL is ``place``. ``due_at`` None: settled; otherwise the URL
+    stays queued until then. ``outcome``/``reason``/``detail`` become the URL's; outcome None leaves them as they are.
+    """
+
+    place: Place
+    url_id: int | None = None
+    depth: int = 0
+    outcome: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    due_at: int | None = None
+    attempts: int = 0
+    fetch: FetchRow | None = None
+    body: BodyRow | None = None
+    links: tuple[LinkRow, ...] = ()
+    host: HostRow | None = None  # clock, block, crawl_delay, failures as they are now; counters are the store's
+    origins: tuple[OriginRow, ...] = ()
+    address: tuple[str, int] | None = None  # (address group, next_fetch_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counters of a run; written with each commit, so another process can read them while the crawl goes on."""
+
+    requests: int = 0
+    connections: int = 0
+    reused: int = 0
+    bytes: int = 0
+    progress: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the whole crawl has come to."""
+
+    pages: int = 0
+    redirects: int = 0
+    failures: int = 0
+    skipped: int = 0
+    queued: int = 0
+    hosts: int = 0
+    slowest_ms: int = 0  # what the host with the longest queue needs at its delay
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What still waits: how many URLs, and the first instant at which one of them may be tried (None: nothing waits)."""
+
+    queued: int
+    next_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `Store.begin` found. ``resumed``: the file held a crawl before. ``spec``: the JSON stored by the last run."""
+
+    run: int
+    resumed: bool
+    counts: Counts
+    spec: JsonObject | None
+    seeds: tuple[Place, ...]
+    addresses: Mapping[str, int]

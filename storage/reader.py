@@ -1,0 +1,113 @@
+"""Reading a crawl file, also while a crawl writes to it: `open_reader`. Read-only by construction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from storage.codec import unpack
+from storage.lock import holder
+from storage.migrate import check
+from storage.model import Counts, Place
+from storage.store import StoreUnreadable
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The latest run as the file knows it. Times are Unix ms."""
+
+    id: int
+    started_at: int
+    ended_at: int | None
+    ending: str | None
+    requests: int
+    connections: int
+    reused: int
+    bytes: int
+    spec: dict[str, Any]
+    progress: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A stored body as decoded, with the headers kept of its answer."""
+
+    url: str
+    status: int | None
+    mime: str | None
+    charset: str | None
+    headers: list[tuple[str, str]]
+    content: bytes | None
+
+
+class Reader:
+    """A read-only window on a crawl file. Use as a context manager; one thread at a time."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path = path
+        self.db = db
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.db.close()
+
+    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """Column names and rows, streamed. Raises sqlite3.Error for bad SQL or an attempt to write."""
+        cursor = self.db.execute(sql, parameters)
+        return [c[0] for c in cursor.description or ()], iter(cursor)
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self.db.execute(sql, parameters).fetchone()
+        return row
+
+    def counts(self) -> Counts:
+        return Counts(*(self.one("SELECT * FROM counts") or ()))
+
+    def run(self) -> RunInfo | None:
+        """The latest run, or None when the file holds none."""
+        row = self.one("SELECT id, started_at, ended_at, ending, requests, connections, reused, bytes, spec, progress "
+                       "FROM run ORDER BY id DESC LIMIT 1")
+        return RunInfo(*row[:8], json.loads(row[8]), json.loads(row[9] or "{}")) if row else None
+
+    def crawler(self) -> int | None:
+        """The process that is crawling into this file now."""
+        return holder(self.path)
+
+    def body(self, place: Place) -> Body | None:
+        """The latest stored answer of a URL; None when it was never fetched."""
+        row = self.one("""SELECT f.status, f.mime, f.charset, f.headers, b.codec, b.data
+            FROM origin o JOIN url u ON u.origin = o.id JOIN fetch f ON f.id = u.last LEFT JOIN body b ON b.id = f.body
+            WHERE o.name = ? AND u.path = ?""", (place.origin, place.path))
+        if row is None:
+            return None
+        status, mime, charset, headers, codec, data = row
+        return Body(place.url, status, mime, charset, [(k, v) for k, v in json.loads(headers or "[]")],
+                    None if data is None else unpack(codec, data))
+
+
+def open_reader(path: str | Path) -> Reader:
+    """Open a crawl file read-only; it may be crawled at the same time. Raises StoreUnreadable, naming the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise StoreUnreadable(f"{path}: no such file")
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA busy_timeout = 30000")
+        _, _, empty = check(db, path)
+    except sqlite3.Error as error:
+        raise StoreUnreadable(f"{path}: {error}") from None
+    if empty:
+        db.close()
+        raise StoreUnreadable(f"{path} is empty: no crawl has begun in it")
+    db.create_function("unpack", 2, lambda codec, data: unpack(codec, data), deterministic=True)
+    return Reader(path, db)

@@ -1,0 +1,77 @@
+"""The Store protocol: what the engine asks of a place that keeps a crawl. This docstring is the contract.
+
+A store holds URLs, the visit state, pages and links. Its one durable word about a URL is ``due_at``: None is settled,
+anything else is queued and not before that time. *In flight* is never written: a URL handed out by `due` is queued
+until the `commit` that settles it. `tests/store_contract.py` holds every implementation to what is said here.
+
+- `begin` opens a run. A seed is due at once, unless the store already knows what came of it. Nothing is ever deleted.
+- `hosts` gives hosts that have something queued, longest-waiting first, without those in ``held`` and without those
+  blocked beyond ``horizon``.
+- `due` gives, for each host asked for, up to `each` URLs due by ``horizon``, in the order (priority, depth, id), without
+  those in ``held``.
+- `commit` makes a batch of settlements durable in ONE transaction: outcome, body, links, newly discovered URLs, the
+  host's clock. It decides what is known and what is new; a lower depth found later is passed on along stored links,
+  so that the result does not depend on the order of arrival. It returns only when a power cut cannot undo it.
+  It may raise `LeaseLost` when the hosts of the batch are no longer ours; the batch is then void.
+- `pending` says what waits. `end` closes the run with its ending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from storage.model import Begun, Counts, HostRow, JsonObject, LinkRow, Pending, Place, Queued, Settlement, Tally
+
+
+class StoreError(Exception):
+    """The store could not be read or written; the message names the file and says what to do."""
+
+
+class StoreLocked(StoreError):
+    """Another process is crawling this file."""
+
+
+class StoreUnreadable(StoreError):
+    """Not a crawl file, damaged, of a newer version, or not permitted."""
+
+
+class LeaseLost(StoreError):
+    """The hosts of this batch now belong to another process."""
+
+
+Judge = Callable[[Place], LinkRow]
+
+
+class Store(Protocol):
+    """See the module's docstring for what each method promises."""
+
+    async def begin(
+        self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None
+    ) -> Begun: ...
+
+    async def hosts(
+        self, limit: int, *, horizon: int, held: Collection[int] = (), names: Collection[str] | None = None
+    ) -> list[HostRow]:
+        """With ``names``: exactly these hosts, whether something is queued or not, as far as they are known."""
+        ...
+
+    async def due(
+        self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = ()
+    ) -> list[Queued]: ...
+
+    async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None: ...
+
+    async def rescope(self, judge: Judge, *, now: int) -> int:
+        """Judge again every URL that is queued but untried or was refused by scope, depth or nofollow; how many changed."""
+        ...
+
+    async def refuse(self, host_id: int, reason: str, detail: str) -> int:
+        """Refuse everything still queued on a host (a budget is used up); how many that were."""
+        ...
+
+    async def counts(self) -> Counts: ...
+
+    async def pending(self, *, now: int) -> Pending: ...
+
+    async def end(self, ending: str, *, now: int, tally: Tally | None = None) -> None: ...
