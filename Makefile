@@ -22,7 +22,7 @@ else
 endif
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 check: $(DEV)
 	$(BIN)/ruff check

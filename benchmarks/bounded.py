@@ -128,6 +128,7 @@ def flat_part(folder: Path, pages: int) -> tuple[dict[str, Any], bool]:
     rise = slope(steady)
     figures = {"crawled": _count(db, "SELECT count(*) FROM pages"), "wall_s": round(ended.wall, 1),
                "samples": len(steady), "slope_kib_per_1000_pages": round(rise * 1000 / 1024, 1),
+               "slope_last_half": round(slope(steady[len(steady) // 2:]) * 1000 / 1024, 1),
                "warm_mib": round(steady[0][1] / MIB, 1) if steady else None,
                "peak_mib": round(ended.watched.peak / MIB, 1)}
     return figures, len(steady) > 10 and rise <= SLOPE_LIMIT

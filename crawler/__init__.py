@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from crawler.visit import Fault, Link, Outcome, Page
 
 _HOME = {
-    "crawl": "crawler.api", "run": "crawler.api", "fetch_all": "crawler.api", "Ending": "crawler.api",
-    "CrawlSpec": "crawler.spec", "Fault": "crawler.visit", "Link": "crawler.visit", "Outcome": "crawler.visit",
+    "crawl": "crawler.api",
+    "run": "crawler.api",
+    "fetch_all": "crawler.api",
+    "Ending": "crawler.api",
+    "CrawlSpec": "crawler.spec",
+    "Fault": "crawler.visit",
+    "Link": "crawler.visit",
+    "Outcome": "crawler.visit",
     "Page": "crawler.visit",
 }
 

@@ -38,8 +38,10 @@ def seed_places(spec: CrawlSpec) -> list[Place]:
         except InvalidUrl as error:
             raise BadSpec(f"seed {seed!r}: {error}") from None
     if not spec.contact and not all(_loopback(place.host) for place in places):
-        raise BadSpec("contact: say who answers for this crawl, a URL or mail address (--contact); it is sent in the "
-                      "user agent, so that webmasters can reach you. Only loopback seeds need none")
+        raise BadSpec(
+            "contact: say who answers for this crawl, a URL or mail address (--contact); it is sent in the "
+            "user agent, so that webmasters can reach you. Only loopback seeds need none"
+        )
     return places
 
 
@@ -54,8 +56,15 @@ def changes(spec: CrawlSpec, stored: JsonObject) -> list[str]:
     return [name for name in now if name in stored and name not in ("seeds", "header") and now[name] != stored[name]]
 
 
-async def run_async(spec: CrawlSpec, store: str | Path, *, stop: Stop | None = None, on_pages: OnPages | None = None,
-                    on_progress: OnProgress | None = None, seeds: Sequence[Place] | None = None) -> Ending:
+async def run_async(
+    spec: CrawlSpec,
+    store: str | Path,
+    *,
+    stop: Stop | None = None,
+    on_pages: OnPages | None = None,
+    on_progress: OnProgress | None = None,
+    seeds: Sequence[Place] | None = None,
+) -> Ending:
     """Crawl into a file until it ends; the same call again goes on. Raises BadSpec or StoreError before anything is sent."""
     places = seed_places(spec) if seeds is None else seeds
     clock, stop = SystemClock(), stop or Stop()
@@ -77,8 +86,15 @@ def finished(spec: CrawlSpec, file: Path) -> bool:
         last = reader.run()
         if last is None or last.ended_at is None or reader.counts().queued:
             return False
-        known = {url for (url,) in reader.query("SELECT o.name || u.path FROM url u JOIN origin o ON o.id = u.origin WHERE u.seed")[1]}
-        return known.issuperset(p.url for p in seed_places(spec)) and not set(SCOPE_SETTINGS) & set(changes(spec, last.spec))
+        known = {
+            url
+            for (url,) in reader.query(
+                "SELECT o.name || u.path FROM url u JOIN origin o ON o.id = u.origin WHERE u.seed"
+            )[1]
+        }
+        return known.issuperset(p.url for p in seed_places(spec)) and not set(SCOPE_SETTINGS) & set(
+            changes(spec, last.spec)
+        )
 
 
 async def add_seeds(spec: CrawlSpec, file: Path) -> int:
@@ -94,13 +110,16 @@ def _history(store: SqliteStore) -> tuple[list[Place], JsonObject | None]:
         return [], None
     with open_reader(store.path) as reader:
         last = reader.run()
-        _, rows = reader.query("SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
-                               "JOIN host h ON h.id = u.host WHERE u.seed = 1")
+        _, rows = reader.query(
+            "SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
+            "JOIN host h ON h.id = u.host WHERE u.seed = 1"
+        )
         return [Place(*row) for row in rows], last.spec if last else None
 
 
-async def crawl(seeds: Sequence[str], *, store: str | Path = "crawl.db", stop: Stop | None = None,
-                **options: Any) -> AsyncIterator[Page]:
+async def crawl(
+    seeds: Sequence[str], *, store: str | Path = "crawl.db", stop: Stop | None = None, **options: Any
+) -> AsyncIterator[Page]:
     """Crawl and yield each page after its commit. Options are those of `CrawlSpec`.
 
     Back-pressure: a slow loop slows the crawl. ``break`` stops it cleanly; the same call goes on later. Raises BadSpec

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from crawler.clock import Clock
-from crawler.fetch import Fetcher
+from crawler.fetch import Fetcher, ResolveError
 from crawler.fetch.addresses import endpoint, group
-from crawler.fetch.resolver import ResolveError
 from crawler.frontier.frontier import Frontier
 from crawler.frontier.scope import Scope
 from crawler.frontier.settling import judged
@@ -26,7 +25,7 @@ from crawler.progress import Meter, Snapshot, bound_by, estimate
 from crawler.spec import VERSION, CrawlSpec
 from crawler.visit import Extract, Kind, Outcome, Page, Visit
 from crawler.writer import Writer
-from storage.model import Counts, Pending, Place, Settlement, Tally
+from storage.model import Counts, Place, Settlement, Tally
 from storage.store import Store
 
 GRACE = 8.0  # seconds fetches in flight may take after the first stop (FAULTS D5, D6)
@@ -38,8 +37,9 @@ class Parser(Protocol):
     @property
     def queued(self) -> int: ...
 
-    async def parse(self, body: bytes, url: str, content_type: str | None,
-                    headers: Sequence[tuple[str, str]] = ()) -> Extract: ...
+    async def parse(
+        self, body: bytes, url: str, content_type: str | None, headers: Sequence[tuple[str, str]] = ()
+    ) -> Extract: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ class Stop:
         if self.asked:
             hook(0.0)
 
-    def end(self) -> None:
-        """End what listens at once, without having been asked."""
+    def end(self, grace: float) -> None:
+        """End what listens, without having been asked."""
         for hook in self._hooks:
-            hook(0.0)
+            hook(grace)
 
     def silence(self) -> None:
         """Nobody listens any more; asks still count."""
@@ -99,8 +99,18 @@ class Engine:
     called each second.
     """
 
-    def __init__(self, spec: CrawlSpec, store: Store, fetcher: Fetcher, parser: Parser, clock: Clock, stop: Stop, *,
-                 on_pages: OnPages | None = None, on_progress: OnProgress | None = None) -> None:
+    def __init__(
+        self,
+        spec: CrawlSpec,
+        store: Store,
+        fetcher: Fetcher,
+        parser: Parser,
+        clock: Clock,
+        stop: Stop,
+        *,
+        on_pages: OnPages | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
         self.spec = spec
         self.store = store
         self.fetcher = fetcher
@@ -121,16 +131,18 @@ class Engine:
         ``rescope``: the rules have changed since the last run; what is queued or was refused is judged again first.
         """
         start = self.clock.now()
-        begun = await self.store.begin(now=self.clock.wall(), version=VERSION, spec=self.spec.to_json(), seeds=seeds,
-                                       max_depth=self.spec.max_depth)
+        begun = await self.store.begin(
+            now=self.clock.wall(), version=VERSION, spec=self.spec.to_json(), seeds=seeds, max_depth=self.spec.max_depth
+        )
         scope = Scope(self.spec, begun.seeds)
         if rescope:
             await self.store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=self.clock.wall())
         self._counts = await self.store.counts()
         self._answered = begun.counts.pages + begun.counts.redirects > 0
         self.frontier = Frontier(self.spec, self.store, scope, self._address, self.clock, begun)
-        self.writer = Writer(self.store, self.clock, tally=self._tally, starving=self.frontier.starving,
-                             on_commit=self._committed)
+        self.writer = Writer(
+            self.store, self.clock, tally=self._tally, starving=self.frontier.starving, on_commit=self._committed
+        )
         writing = asyncio.create_task(self.writer.run())
         watching = asyncio.create_task(self._watch())
         try:
@@ -146,12 +158,13 @@ class Engine:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as grace, asyncio.TaskGroup() as tasks:
+
                 def stop(seconds: float) -> None:
                     self.frontier.stop()
                     grace.reschedule(loop.time() + seconds)
 
                 self.stop.calls(stop)
-                writing.add_done_callback(lambda _: self.stop.end())  # nothing is fetched that cannot be stored
+                writing.add_done_callback(lambda _: self.stop.end(0.0))  # nothing is fetched that cannot be stored
                 if self.spec.max_time is not None:
                     loop.call_later(self.spec.max_time, self._out_of_time)
                 tasks.create_task(self.frontier.feed())
@@ -164,7 +177,7 @@ class Engine:
 
     def _out_of_time(self) -> None:
         self._limit = True
-        self.frontier.stop()
+        self.stop.end(GRACE)
 
     # --- a visit
 
@@ -225,10 +238,18 @@ class Engine:
         stats, load, now = self.fetcher.stats, self.frontier.load(), self.clock.now()
         rate = self._meter.add(now, self._done)
         delay = max((host.delay for host in self.frontier.bench.hosts.values()), default=0.0)
-        bound = bound_by(load, self.spec, parsing=self.parser.queued, backlog=self.writer.backlog,
-                         paused=self.frontier.paused_until > now, longest=delay)
+        bound = bound_by(
+            load,
+            self.spec,
+            parsing=self.parser.queued,
+            backlog=self.writer.backlog,
+            paused=self.frontier.paused_until > now,
+            longest=delay,
+        )
         eta, why = estimate(self._counts, rate)
-        return Snapshot(self._counts, stats.requests, stats.opened, stats.reused, stats.bytes, rate, bound, eta, why, load)
+        return Snapshot(
+            self._counts, stats.requests, stats.opened, stats.reused, stats.bytes, rate, bound, eta, why, load
+        )
 
     def _tally(self) -> Tally:
         stats = self.fetcher.stats
@@ -236,23 +257,45 @@ class Engine:
 
     async def _end(self, seconds: float) -> Ending:
         counts, tally = await self.store.counts(), self._tally()
-        pending = await self.store.pending(now=self.clock.wall())
-        state = self._state(pending)
+        state = self._state(counts)
+        pending = await self.store.pending(now=self.clock.wall()) if state == "deferred" else None
         await self.store.end(state, now=self.clock.wall(), tally=tally)
-        return Ending(state, counts, tally.requests, tally.connections, tally.reused, tally.bytes, seconds,
-                      pending.next_at, self._answered)
+        return Ending(
+            state,
+            counts,
+            tally.requests,
+            tally.connections,
+            tally.reused,
+            tally.bytes,
+            seconds,
+            pending.next_at if pending else None,
+            self._answered,
+        )
 
-    def _state(self, pending: Pending) -> str:
+    def _state(self, counts: Counts) -> str:
         if self.stop.asked:
             return "interrupted"
         if self._limit or self.frontier.limit_reached:
             return "limit"
-        return "deferred" if pending.queued else "complete"
+        return "deferred" if counts.queued else "complete"
 
 
 def _page(visit: Visit, outcome: Outcome, extract: Extract, settlement: Settlement) -> Page:
     fetch = settlement.fetch
     assert fetch is not None
-    return Page(visit.url, outcome.status or 0, extract.title, fetch.mime, extract.charset, visit.depth, outcome.body,
-                outcome.headers, extract.links, extract.digest.hex(), outcome.elapsed_ms, outcome.truncated,
-                extract.parse, extract.data)
+    return Page(
+        visit.url,
+        outcome.status or 0,
+        extract.title,
+        fetch.mime,
+        extract.charset,
+        visit.depth,
+        outcome.body,
+        outcome.headers,
+        extract.links,
+        extract.digest.hex(),
+        outcome.elapsed_ms,
+        outcome.truncated,
+        extract.parse,
+        extract.data,
+    )

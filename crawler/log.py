@@ -34,8 +34,21 @@ def visited(url: str, status: int | None, reason: str, elapsed_ms: int, size: in
     """Note one visit."""
     if log.isEnabledFor(logging.INFO):
         shown = discreet(url)
-        log.info("fetch %s %d ms %s", status or reason, elapsed_ms, shown,
-                 extra={"fields": {"url": shown, "status": status, "reason": reason or None, "elapsed_ms": elapsed_ms, "size": size}})
+        log.info(
+            "fetch %s %d ms %s",
+            status or reason,
+            elapsed_ms,
+            shown,
+            extra={
+                "fields": {
+                    "url": shown,
+                    "status": status,
+                    "reason": reason or None,
+                    "elapsed_ms": elapsed_ms,
+                    "size": size,
+                }
+            },
+        )
 
 
 def _at(record: logging.LogRecord) -> str:
@@ -48,7 +61,9 @@ def log_to(path: Path | None, form: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    handler = logging.StreamHandler(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8"))
+    handler = logging.StreamHandler(
+        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8")
+    )
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     log.addHandler(handler)
     log.setLevel(logging.INFO)

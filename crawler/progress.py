@@ -10,6 +10,7 @@ from crawler.frontier.frontier import Load
 from crawler.spec import CrawlSpec
 from storage.model import Counts
 
+CROWDED = 300  # settlements waiting for their commit
 WINDOW = 30.0  # seconds over which the rate is measured
 
 
@@ -29,9 +30,15 @@ class Snapshot:
     load: Load
 
     def to_json(self) -> dict[str, Any]:
-        return {"rate": round(self.rate, 2), "bound_by": self.bound_by, "eta": None if self.eta is None else round(self.eta),
-                "eta_reason": self.eta_reason, "fetching": self.load.fetching, "ready": self.load.ready,
-                "hosts_in_hand": self.load.hosts}
+        return {
+            "rate": round(self.rate, 2),
+            "bound_by": self.bound_by,
+            "eta": None if self.eta is None else round(self.eta),
+            "eta_reason": self.eta_reason,
+            "fetching": self.load.fetching,
+            "ready": self.load.ready,
+            "hosts_in_hand": self.load.hosts,
+        }
 
 
 class Meter:
@@ -51,21 +58,17 @@ class Meter:
 
 def bound_by(load: Load, spec: CrawlSpec, *, parsing: int, backlog: int, paused: bool, longest: float) -> str:
     """What more of would make the crawl faster, in words a person can act on."""
-    if paused:
-        return "paused: our own machine or network"
-    if backlog >= 300:
-        return "disk: settlements wait for their commit"
-    if load.fetching >= spec.connections:
-        return f"connections: all {spec.connections} are in use"
-    if parsing > 4 * max(1, spec.parsers):
-        return f"parsing: {parsing} pages wait for {spec.parsers} workers"
-    if spec.max_rate:
-        return f"max-rate: {spec.max_rate:g} pages/s"
-    if load.hosts and load.fetching + load.ready < min(load.hosts, spec.connections) and longest > 0:
-        return f"politeness: {load.hosts} host{'s' * (load.hosts != 1)} × {longest:g} s; more workers will not help"
-    if load.fetching:
-        return "network: the hosts' answers"
-    return "frontier: nothing known is due"
+    waits = load.fetching + load.ready < min(load.hosts, spec.connections) and longest > 0
+    cases = (
+        (paused, "paused: our own machine or network"),
+        (backlog >= CROWDED, "disk: settlements wait for their commit"),
+        (load.fetching >= spec.connections, f"connections: all {spec.connections} are in use"),
+        (parsing > 4 * max(1, spec.parsers), f"parsing: {parsing} pages wait for {spec.parsers} workers"),
+        (spec.max_rate, f"max-rate: {spec.max_rate} pages/s"),
+        (waits, f"politeness: {load.hosts} host{'s' * (load.hosts != 1)} × {longest:g} s; more workers will not help"),
+        (load.fetching, "network: the hosts' answers"),
+    )
+    return next((words for holds, words in cases if holds), "frontier: nothing known is due")
 
 
 def estimate(counts: Counts, rate: float) -> tuple[float | None, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = "0.1.0"
-TOKEN = "poolcrawl"  # the product token robots.txt files name (RFC 9309 §2.2.1)
+TOKEN = "poolcrawl"  # noqa: S105 - the product token robots.txt files name (RFC 9309 §2.2.1)
 SCOPES = ("page", "prefix", "host", "domain", "any")
 
 
@@ -54,18 +54,25 @@ class CrawlSpec:
     max_body: int = _setting(10 * 2**20, "bytes", "of a body, decoded and on the wire; the rest is cut and flagged")
     max_rate: float | None = _setting(None, "pages/s", "over the whole crawl")
     allow_private: tuple[str, ...] = _setting((), "CIDR", "addresses that are not public but may be fetched")
-    parse_workers: int | None = _setting(None, "processes", "default: one a core, at least 2; 0 parses inline (no limits)")
+    parse_workers: int | None = _setting(
+        None, "processes", "default: one a core, at least 2; 0 parses inline (no limits)"
+    )
     header: tuple[str, ...] = _setting((), "'K: V'", "sent to the seeds' origins only")
     proxy: str | None = _setting(None, "URL", "HTTP proxy for everything; it hides addresses from the address guard")
-    extractor: str | None = _setting(None, "module:function", "your own function(tree, url) -> dict, run in the parse workers")
+    extractor: str | None = _setting(
+        None, "module:function", "your own function(tree, url) -> dict, run in the parse workers"
+    )
 
     def __post_init__(self) -> None:
         for name, problem in self._problems():
             raise BadSpec(f"{name.replace('_', '-')}: {problem}")
 
     def _problems(self) -> list[tuple[str, str]]:
-        found = [(n, f"must be one of {', '.join(c)}, not {getattr(self, n)!r}")
-                 for n, c in (("scope", SCOPES), ("robots", ("obey", "ignore"))) if getattr(self, n) not in c]
+        found = [
+            (n, f"must be one of {', '.join(c)}, not {getattr(self, n)!r}")
+            for n, c in (("scope", SCOPES), ("robots", ("obey", "ignore")))
+            if getattr(self, n) not in c
+        ]
         for name in ("include", "exclude"):
             for pattern in getattr(self, name):
                 try:
@@ -84,8 +91,11 @@ class CrawlSpec:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 found.append((name, f"must be more than 0, not {value}"))
-        found += [("header", f"{h!r} is not of the form 'Name: value'") for h in self.header
-                  if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*", h)]
+        found += [
+            ("header", f"{h!r} is not of the form 'Name: value'")
+            for h in self.header
+            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*", h)
+        ]
         for name in ("contact", "user_agent"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(r"[\x20-\x7e]+", value):
@@ -146,10 +156,10 @@ def _typed(key: str, wanted: str, value: Any) -> Any:
             raise BadSpec(f"{key}: must be a list of strings, not {value!r}")
         return tuple(values)
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
-    base = wanted.split(" ")[0]
+    base = wanted.partition(" ")[0]
     if isinstance(value, bool) or not isinstance(value, kinds[base]):
         raise BadSpec(f"{key}: must be {'a number' if base == 'float' else base}, not {value!r}")
-    return float(value) if base == "float" else value
+    return float(value) if isinstance(value, int) and base == "float" else value
 
 
 def from_toml(path: Path) -> dict[str, Any]:

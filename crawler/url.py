@@ -32,7 +32,7 @@ _PLAIN = re.compile(
 )
 
 
-class InvalidUrl(ValueError):  # noqa: N818 - the name is CONTRACT.md's
+class InvalidUrl(ValueError):
     """The text is not a URL (WHATWG URL Standard), even with the base given."""
 
 

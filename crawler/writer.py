@@ -20,8 +20,15 @@ OnCommit = Callable[[Sequence[Settlement]], Awaitable[None]]
 class Writer:
     """Holds settlements until their commit. `put` waits while too many are held: a slow disk slows the crawl."""
 
-    def __init__(self, store: Store, clock: Clock, *, tally: Callable[[], Tally], starving: Callable[[], bool],
-                 on_commit: OnCommit) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        tally: Callable[[], Tally],
+        starving: Callable[[], bool],
+        on_commit: OnCommit,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._tally = tally
@@ -63,7 +70,7 @@ class Writer:
         while not self._closing:
             self._news.clear()
             age = self._clock.now() - self._oldest
-            if len(self._held) >= READY or self._held and (age >= OLDEST or self._starving()):
+            if len(self._held) >= READY or (self._held and (age >= OLDEST or self._starving())):
                 return
             try:
                 async with asyncio.timeout(min(POLL, max(0.0, OLDEST - age)) if self._held else None):

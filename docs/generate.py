@@ -1,11 +1,12 @@
-"""Writes what the documentation takes from the code: schema.md, and the option tables of cli.md.
+"""Writes what the documentation takes from the code: schema.md, the option tables of cli.md, and faults.md.
 
-    python docs/generate.py            # writes both
-    python docs/generate.py --check    # says what is out of date, exit code 1
+    python docs/generate.py            # writes them
+    python docs/generate.py --check    # says what is out of date in the first two, exit code 1
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import sqlite3
 import sys
@@ -42,27 +43,60 @@ ABOUT = {  # views whose statement in the schema has no comment above it
 }
 
 COLUMNS = {
-    "address": "the address that answered", "at": "when the request began", "attempt": "1 for the first try",
-    "attempts": "tries so far", "blocked_until": "the whole host is left alone until then; NULL: never blocked",
-    "bytes": "received on the wire", "charset": "the encoding the body was read as", "connections": "opened",
-    "crawl_delay": "seconds, as robots.txt asks; NULL: it does not", "data": "JSON: what parsing and your extractor found",
-    "delay": "seconds between two requests, as last used", "depth": "least number of links from a seed",
-    "detail": "the same in words, such as the line of robots.txt", "digest": "SHA-256 of the body, hex", "dst": "the target's URL",
-    "due_at": "not tried before", "elapsed_ms": "from the start to the last byte", "ended_at": "NULL: running, or killed",
-    "ending": "`complete`, `deferred`, `limit`, `interrupted` or `killed`", "failures": "URLs whose latest outcome is a failure",
-    "fetched_at": "when the request began", "found_on": "the page on whose shortest way it was found; NULL: a seed",
-    "host": "the host name, without a port", "hosts": "hosts met, those that are only linked to included", "id": "the row's number",
-    "kind": "`a`, `area`, `frame`, `iframe`, `redirect`, `refresh`, `canonical`, `img`, …", "mime": "the media type, sniffed where the header is silent",
-    "next_fetch_at": "not asked again before", "outcome": "`page`, `redirect`, `failure` or `robots`",
-    "pages": "URLs whose latest response was 2xx", "parse": "why it was not (wholly) parsed: `timeout`, `memory`, `crash`, …; NULL: parsed",
-    "priority": "smaller goes first", "queued": "URLs waiting", "reason": "a word for it: `http_404`, `dns_nxdomain`, `robots`, `scope`, …",
-    "redirects": "URLs that redirect", "rel": "the link's `rel`", "requests": "sent", "retry_at": "when it is tried again; NULL: it is final",
-    "reused": "requests that went over a connection already open", "robots": "meta robots and X-Robots-Tag directives",
-    "robots_status": "`ok`, `absent` (everything is allowed) or `unreachable` (nothing is, for now); NULL: never asked", "run": "which run, see `runs`",
-    "size": "bytes of the decoded body", "skipped": "URLs refused", "slowest_ms": "what the longest queue of one host needs at its delay",
-    "spec": "JSON: every setting in force", "src": "the page the edge is on", "started_at": "when the run began",
-    "status": "HTTP status; NULL: there was no answer", "text": "the link's text", "title": "the page's title",
-    "truncated": "`size`, `time` or `cut`; NULL: whole", "url": "the canonical URL, as it was sent", "version": "of the program",
+    "address": "the address that answered",
+    "at": "when the request began",
+    "attempt": "1 for the first try",
+    "attempts": "tries so far",
+    "blocked_until": "the whole host is left alone until then; NULL: never blocked",
+    "bytes": "received on the wire",
+    "charset": "the encoding the body was read as",
+    "connections": "opened",
+    "crawl_delay": "seconds, as robots.txt asks; NULL: it does not",
+    "data": "JSON: what parsing and your extractor found",
+    "delay": "seconds between two requests, as last used",
+    "depth": "least number of links from a seed",
+    "detail": "the same in words, such as the line of robots.txt",
+    "digest": "SHA-256 of the body, hex",
+    "dst": "the target's URL",
+    "due_at": "not tried before",
+    "elapsed_ms": "from the start to the last byte",
+    "ended_at": "NULL: running, or killed",
+    "ending": "`complete`, `deferred`, `limit`, `interrupted` or `killed`",
+    "failures": "URLs whose latest outcome is a failure",
+    "fetched_at": "when the request began",
+    "found_on": "the page on whose shortest way it was found; NULL: a seed",
+    "host": "the host name, without a port",
+    "hosts": "hosts met, those that are only linked to included",
+    "id": "the row's number",
+    "kind": "`a`, `area`, `frame`, `iframe`, `redirect`, `refresh`, `canonical`, `img`, …",
+    "mime": "the media type, sniffed where the header is silent",
+    "next_fetch_at": "not asked again before",
+    "outcome": "`page`, `redirect`, `failure` or `robots`",
+    "pages": "URLs whose latest response was 2xx",
+    "parse": "why it was not (wholly) parsed: `timeout`, `memory`, `crash`, …; NULL: parsed",
+    "priority": "smaller goes first",
+    "queued": "URLs waiting",
+    "reason": "a word for it: `http_404`, `dns_nxdomain`, `robots`, `scope`, …",
+    "redirects": "URLs that redirect",
+    "rel": "the link's `rel`",
+    "requests": "sent",
+    "retry_at": "when it is tried again; NULL: it is final",
+    "reused": "requests that went over a connection already open",
+    "robots": "meta robots and X-Robots-Tag directives",
+    "robots_status": "`ok`, `absent` (everything is allowed) or `unreachable` (nothing is, for now); NULL: never asked",
+    "run": "which run, see `runs`",
+    "size": "bytes of the decoded body",
+    "skipped": "URLs refused",
+    "slowest_ms": "what the longest queue of one host needs at its delay",
+    "spec": "JSON: every setting in force",
+    "src": "the page the edge is on",
+    "started_at": "when the run began",
+    "status": "HTTP status; NULL: there was no answer",
+    "text": "the link's text",
+    "title": "the page's title",
+    "truncated": "`size`, `time` or `cut`; NULL: whole",
+    "url": "the canonical URL, as it was sent",
+    "version": "of the program",
 }
 
 
@@ -78,7 +112,8 @@ def schema() -> str:
         columns = [row[1] for row in db.execute(f"PRAGMA table_info({view})")]
         parts.append(f"### {view}\n\n{_sentence(about)}\n\n| column | meaning |\n|---|---|\n"
                      + "".join(f"| `{name}` | {COLUMNS[name]} |\n" for name in columns))
-    parts.append("## Tables\n\nShown so that a view's statement in `storage/schema.sql` can be read. Times are Unix milliseconds.\n")
+    parts.append("## Tables\n\nShown so that a view's statement in `storage/schema.sql` can be read. "
+                 "Times are Unix milliseconds.\n")
     for head, body in re.findall(r"^CREATE TABLE (.*)\n((?:  .*\n)+)", text, re.M):
         table, about = re.split(r" \( *(?:-- )?", head, maxsplit=1)
         rows = [re.fullmatch(r"  ([a-z]\w*) (.*?),? *(?:-- (.*))?", line) for line in body.splitlines()]
@@ -106,7 +141,7 @@ def options(name: str) -> str:
 
 def _value(option: click.Option) -> str:
     text = "|".join(option.type.choices) if isinstance(option.type, click.Choice) else option.metavar or option.type.name
-    return text.lower().replace("|", " \\| ")
+    return (text if "'" in text else text.lower()).replace("|", " \\| ")
 
 
 def _meaning(option: click.Option) -> str:
@@ -125,9 +160,45 @@ def cli_page(page: str) -> str:
     return page
 
 
+FAULTS = """# Faults, and the tests that hold us to them
+
+<!-- Written by docs/generate.py from the tests. -->
+
+What the web, the machine and the network may do to a crawl, as far as a test holds it today. This is a beginning: a fault
+that is not here has no test yet, and nothing is claimed about it. A test's name begins with the id of its fault, and its
+docstring is the requirement.
+
+| letter | subject | letter | subject |
+|---|---|---|---|
+| P | parsing | D | durability, stopping, resuming |
+| H | HTTP | N | the network |
+| U | URLs, redirects, addresses | L | politeness |
+| R | robots.txt | X | our own machine |
+
+| id | requirement | test | state |
+|---|---|---|---|
+"""
+
+
+def faults() -> str:
+    """docs/faults.md: one row for each test that is named after a fault."""
+    rows = []
+    for path in sorted(HERE.parent.glob("tests/test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            named = re.match(r"test_((?:[a-z]\d+_)+)", getattr(node, "name", ""))
+            if named and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                ids = named[1].strip("_").upper().split("_")
+                text = " ".join((ast.get_docstring(node) or "").split()).replace("|", "\\|")
+                row = f"| {' '.join(ids)} | {text} | `{path.name}::{node.name}` | tested |\n"
+                rows.append((ids[0][0], int(ids[0][1:]), row))
+    return FAULTS + "".join(row for *_, row in sorted(rows))
+
+
 def written() -> Iterator[tuple[Path, str]]:
     yield HERE / "schema.md", schema()
     yield HERE / "cli.md", cli_page((HERE / "cli.md").read_text("utf-8"))
+    if "--check" not in sys.argv:
+        yield HERE / "faults.md", faults()
 
 
 def main() -> int:
@@ -138,7 +209,8 @@ def main() -> int:
             path.write_text(text, "utf-8")
         elif old != text:
             stale = 1
-            sys.stdout.writelines(unified_diff(old.splitlines(True), text.splitlines(True), f"{path.name} as it is", "as it should be", n=0))
+            lines = unified_diff(old.splitlines(True), text.splitlines(True), f"{path.name} as it is", "as it should be", n=0)
+            sys.stdout.writelines(lines)
     return stale
 
 

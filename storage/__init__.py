@@ -11,10 +11,21 @@ if TYPE_CHECKING:
     from storage.reader import Body, Reader, RunInfo, open_reader
     from storage.store import LeaseLost, Store, StoreError, StoreLocked, StoreUnreadable
 
-_HOME = {name: "storage.reader" for name in ("Body", "Reader", "RunInfo", "open_reader")} | {
-    name: "storage.store" for name in ("LeaseLost", "Store", "StoreError", "StoreLocked", "StoreUnreadable")}
+_READER = ("Body", "Reader", "RunInfo", "open_reader")
+_STORE = ("LeaseLost", "Store", "StoreError", "StoreLocked", "StoreUnreadable")
+_HOME = dict.fromkeys(_READER, "storage.reader") | dict.fromkeys(_STORE, "storage.store")
 
-__all__ = ["Body", "LeaseLost", "Reader", "RunInfo", "Store", "StoreError", "StoreLocked", "StoreUnreadable", "open_reader"]
+__all__ = [
+    "Body",
+    "LeaseLost",
+    "Reader",
+    "RunInfo",
+    "Store",
+    "StoreError",
+    "StoreLocked",
+    "StoreUnreadable",
+    "open_reader",
+]
 
 
 def __getattr__(name: str) -> Any:

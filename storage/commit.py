@@ -15,9 +15,8 @@ import aiosqlite
 
 from storage.model import BodyRow, HostRow, LinkRow, Place, Settlement
 
-DEEP = 1 << 30  # deeper than any page
+DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
 
-SOFT = "('scope', 'include', 'exclude', 'depth', 'nofollow')"  # refusals that a better edge or a wider scope undoes
 
 TARGET = """CREATE TEMP TABLE IF NOT EXISTS target (
   n INTEGER PRIMARY KEY, origin INTEGER, host INTEGER, path TEXT, depth INTEGER, parent INTEGER,
@@ -35,25 +34,25 @@ SELECT origin, host, path, depth, parent, seed,
 FROM temp.target WHERE true ON CONFLICT (origin, path) DO NOTHING"""
 IDENTIFY = """UPDATE temp.target SET id =
   (SELECT u.id FROM url u WHERE u.origin = target.origin AND u.path = target.path)"""
-NEARER = f"""UPDATE url SET depth = t.depth, parent = t.parent FROM temp.target t
-WHERE url.id = t.id AND t.depth < coalesce(url.depth, {DEEP}) RETURNING url.id"""
-PROMOTE = f"""UPDATE url SET
+NEARER = """UPDATE url SET depth = t.depth, parent = t.parent FROM temp.target t
+WHERE url.id = t.id AND t.depth < coalesce(url.depth, 1 << 30) RETURNING url.id"""
+PROMOTE = """UPDATE url SET
   due_at = iif(url.depth <= :max_depth, :now, NULL), outcome = iif(url.depth <= :max_depth, NULL, 'skipped'),
   reason = iif(url.depth <= :max_depth, NULL, 'depth'), detail = NULL
 FROM temp.target t
 WHERE url.id = t.id AND t.admit AND url.due_at IS NULL
-  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason IN {SOFT}
+  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow')
        AND (url.reason <> 'depth' OR url.depth <= :max_depth))"""
 REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.detail FROM temp.target t
 WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
   AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason = 'nofollow' AND t.reason <> 'nofollow')"""
 SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = t.id AND t.seed"""
 STALE = """SELECT u.id FROM json_each(?) e JOIN url u ON u.id = e.value->>0 WHERE u.depth < e.value->>1"""
-NEARER_ALONG = f"""UPDATE url SET depth = e.depth, parent = e.src FROM (
+NEARER_ALONG = """UPDATE url SET depth = e.depth, parent = e.src FROM (
     SELECT l.dst, l.src, min(s.depth + l.step) AS depth
     FROM json_each(?) c JOIN link l ON l.src = c.value JOIN url s ON s.id = l.src
     WHERE l.step IS NOT NULL GROUP BY l.dst) e
-WHERE url.id = e.dst AND e.depth < coalesce(url.depth, {DEEP}) RETURNING url.id"""
+WHERE url.id = e.dst AND e.depth < coalesce(url.depth, 1 << 30) RETURNING url.id"""
 READMIT = """UPDATE url SET due_at = :now, outcome = NULL, reason = NULL, detail = NULL
 WHERE id IN (SELECT value FROM json_each(:ids)) AND outcome = 'skipped' AND reason = 'depth' AND depth <= :max_depth"""
 BODIES = """INSERT INTO body (digest, size, codec, data)
@@ -101,14 +100,18 @@ class Names:
         if new:
             await db.execute("INSERT OR IGNORE INTO host (name) SELECT value FROM json_each(?)", (json.dumps(new),))
             rows = await db.execute_fetchall(
-                "SELECT h.name, h.id FROM json_each(?) e JOIN host h ON h.name = e.value", (json.dumps(new),))
+                "SELECT h.name, h.id FROM json_each(?) e JOIN host h ON h.name = e.value", (json.dumps(new),)
+            )
             self.hosts.update((name, id_) for name, id_ in rows)
         new_origins = [[o, self.hosts[h]] for o, h in sorted(places.items()) if o not in self.origins]
         if new_origins:
             rows_json = json.dumps(new_origins)
-            await db.execute("INSERT OR IGNORE INTO origin (name, host) SELECT value->>0, value->>1 FROM json_each(?)", (rows_json,))
+            await db.execute(
+                "INSERT OR IGNORE INTO origin (name, host) SELECT value->>0, value->>1 FROM json_each(?)", (rows_json,)
+            )
             rows = await db.execute_fetchall(
-                "SELECT o.name, o.id FROM json_each(?) e JOIN origin o ON o.name = e.value->>0", (rows_json,))
+                "SELECT o.name, o.id FROM json_each(?) e JOIN origin o ON o.name = e.value->>0", (rows_json,)
+            )
             self.origins.update((name, id_) for name, id_ in rows)
 
     def forget(self) -> None:
@@ -133,8 +136,19 @@ class Targets:
         n = self.index.get(key)
         if n is None:
             n = self.index[key] = len(self.rows)
-            self.rows.append([self.names.origins[place.origin], self.names.hosts[place.host], place.path, depth, parent,
-                              int(link.admit), link.reason, link.detail, int(link.seed)])
+            self.rows.append(
+                [
+                    self.names.origins[place.origin],
+                    self.names.hosts[place.host],
+                    place.path,
+                    depth,
+                    parent,
+                    int(link.admit),
+                    link.reason,
+                    link.detail,
+                    int(link.seed),
+                ]
+            )
             self.seeds |= link.seed
             return n
         row = self.rows[n]
@@ -149,8 +163,16 @@ class Targets:
         return n
 
 
-async def apply(db: aiosqlite.Connection, names: Names, batch: Sequence[Settlement], *,
-                now: int, run: int, max_depth: int | None, first_fetch: int) -> None:
+async def apply(
+    db: aiosqlite.Connection,
+    names: Names,
+    batch: Sequence[Settlement],
+    *,
+    now: int,
+    run: int,
+    max_depth: int | None,
+    first_fetch: int,
+) -> None:
     """Write the batch; the caller holds the transaction. ``first_fetch`` is the id the batch's first fetch row gets."""
     await names.learn(db, *_mentioned(batch))
     limit = {"now": now, "max_depth": DEEP if max_depth is None else max_depth}
@@ -200,7 +222,9 @@ async def _discover(db: aiosqlite.Connection, targets: Targets, limit: dict[str,
         await db.execute(IDENTIFY)
 
 
-async def _shorten(db: aiosqlite.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, int]) -> None:
+async def _shorten(
+    db: aiosqlite.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, int]
+) -> None:
     """Pass lower depths on, first to the targets, then along stored links; readmit what only depth had refused."""
     changed: set[int] = set()
     if targets.rows:
@@ -241,8 +265,9 @@ class _Bodies:
             await db.execute(BODIES, {"digests": self.digests, "blob": self.blob, "rows": json.dumps(self.rows)})
 
 
-async def _fetches(db: aiosqlite.Connection, batch: Sequence[Settlement], bodies: _Bodies, owns: dict[int, int],
-                   run: int, first: int) -> dict[int, int]:
+async def _fetches(
+    db: aiosqlite.Connection, batch: Sequence[Settlement], bodies: _Bodies, owns: dict[int, int], run: int, first: int
+) -> dict[int, int]:
     """Append the attempts; for each settlement's place in the batch, the id of its fetch row."""
     ids: dict[int, int] = {}
     rows: list[list[Any]] = []
@@ -251,28 +276,60 @@ async def _fetches(db: aiosqlite.Connection, batch: Sequence[Settlement], bodies
             continue
         f = s.fetch
         ids[i] = first + len(rows)
-        rows.append([ids[i], s.url_id, owns.get(i), bodies.number[s.body.digest] if s.body else None, f.at, f.outcome,
-                     f.reason, f.status, f.elapsed_ms, f.attempt, f.wire_size, f.truncated, f.address, f.mime,
-                     f.charset, f.title, f.robots, f.parse, f.headers, f.data])
+        rows.append(
+            [
+                ids[i],
+                s.url_id,
+                owns.get(i),
+                bodies.number[s.body.digest] if s.body else None,
+                f.at,
+                f.outcome,
+                f.reason,
+                f.status,
+                f.elapsed_ms,
+                f.attempt,
+                f.wire_size,
+                f.truncated,
+                f.address,
+                f.mime,
+                f.charset,
+                f.title,
+                f.robots,
+                f.parse,
+                f.headers,
+                f.data,
+            ]
+        )
     if rows:
         await db.execute(FETCHES, {"rows": json.dumps(rows), "run": run, "digests": bodies.digests})
     return ids
 
 
 async def _settle(db: aiosqlite.Connection, batch: Sequence[Settlement], fetch_ids: dict[int, int]) -> None:
-    rows = [[s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i)]
-            for i, s in enumerate(batch) if s.url_id is not None]
+    rows = [
+        [s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i)]
+        for i, s in enumerate(batch)
+        if s.url_id is not None
+    ]
     if rows:
         await db.execute(SETTLE, (json.dumps(rows),))
 
 
-async def _clocks(db: aiosqlite.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int]) -> None:
+async def _clocks(
+    db: aiosqlite.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int]
+) -> None:
     hosts: dict[str, HostRow] = {s.host.name: s.host for s in batch if s.host}
-    rows = [[names.hosts[h.name], h.next_fetch_at, h.blocked_until, h.delay, h.crawl_delay, h.failures] for h in hosts.values()]
+    rows = [
+        [names.hosts[h.name], h.next_fetch_at, h.blocked_until, h.delay, h.crawl_delay, h.failures]
+        for h in hosts.values()
+    ]
     if rows:
         await db.execute(HOSTS, (json.dumps(rows),))
-    origins = {o.origin: [names.origins[o.origin], o.status, o.until, o.failures, fetch_ids.get(i) if s.body else None]
-               for i, s in enumerate(batch) for o in s.origins}
+    origins = {
+        o.origin: [names.origins[o.origin], o.status, o.until, o.failures, fetch_ids.get(i) if s.body else None]
+        for i, s in enumerate(batch)
+        for o in s.origins
+    }
     if origins:
         await db.execute(ORIGINS, (json.dumps(list(origins.values())),))
     addresses: dict[str, int] = {}

@@ -54,7 +54,11 @@ def holder(path: Path) -> int | None:
         locks = Path("/proc/locks").read_text("ascii")
     except OSError:
         return pid if _alive(pid) else None
-    held = any(f[1] == "FLOCK" and f[5].rsplit(":", 1)[1] == str(inode) for f in map(str.split, locks.splitlines()) if len(f) > 5)
+    held = any(
+        f[1] == "FLOCK" and f[5].rsplit(":", 1)[1] == str(inode)
+        for f in map(str.split, locks.splitlines())
+        if len(f) > 5
+    )
     return pid if held else None
 
 

@@ -35,7 +35,7 @@ def create_file(path: Path) -> bool:
 def prepare(db: sqlite3.Connection, path: Path) -> None:
     """Check an open connection's file and bring it to today's schema. Raises StoreUnreadable, and then wrote nothing."""
     try:
-        application, version, empty = check(db, path)
+        _, version, empty = check(db, path)
         if empty:
             _create(db)
         elif version < VERSION:
@@ -51,7 +51,9 @@ def check(db: sqlite3.Connection, path: Path) -> tuple[int, int, bool]:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         empty = not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
     except sqlite3.DatabaseError as error:
-        raise StoreUnreadable(f"{path} is no readable SQLite file: {error}. If it was one, try: sqlite3 {path} .recover") from None
+        raise StoreUnreadable(
+            f"{path} is no readable SQLite file: {error}. If it was one, try: sqlite3 {path} .recover"
+        ) from None
     if not empty and application != APPLICATION_ID:
         raise StoreUnreadable(f"{path} is an SQLite file, but not a crawl")
     if version > VERSION:
@@ -60,9 +62,10 @@ def check(db: sqlite3.Connection, path: Path) -> tuple[int, int, bool]:
 
 
 def _create(db: sqlite3.Connection) -> None:
-    facts = f"INSERT INTO meta VALUES ('canonical_form', '{CANONICAL_FORM}'), ('schema', '{VERSION}');"
     marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-    db.executescript(f"BEGIN IMMEDIATE; {SCHEMA.read_text('utf-8')} {facts} {marks} COMMIT;")
+    db.executescript(f"BEGIN IMMEDIATE; {SCHEMA.read_text('utf-8')} {marks}")
+    db.execute("INSERT INTO meta VALUES ('canonical_form', ?)", (CANONICAL_FORM,))
+    db.execute("COMMIT")
 
 
 def _upgrade(db: sqlite3.Connection, version: int) -> None:

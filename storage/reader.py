@@ -61,7 +61,9 @@ class Reader:
     def close(self) -> None:
         self.db.close()
 
-    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    def query(
+        self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
+    ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         """Column names and rows, streamed. Raises sqlite3.Error for bad SQL or an attempt to write."""
         cursor = self.db.execute(sql, parameters)
         return [c[0] for c in cursor.description or ()], iter(cursor)
@@ -75,9 +77,15 @@ class Reader:
 
     def run(self) -> RunInfo | None:
         """The latest run, or None when the file holds none."""
-        row = self.one("SELECT id, started_at, ended_at, ending, requests, connections, reused, bytes, spec, progress "
-                       "FROM run ORDER BY id DESC LIMIT 1")
-        return RunInfo(*row[:8], json.loads(row[8]), json.loads(row[9] or "{}")) if row else None
+        row = self.one(
+            "SELECT id, started_at, ended_at, ending, requests, connections, reused, bytes, spec, progress "
+            "FROM run ORDER BY id DESC LIMIT 1"
+        )
+        if row is None:
+            return None
+        *facts, spec, progress = row
+        facts += [json.loads(spec), json.loads(progress or "{}")]
+        return RunInfo(*facts)
 
     def crawler(self) -> int | None:
         """The process that is crawling into this file now."""
@@ -85,14 +93,23 @@ class Reader:
 
     def body(self, place: Place) -> Body | None:
         """The latest stored answer of a URL; None when it was never fetched."""
-        row = self.one("""SELECT f.status, f.mime, f.charset, f.headers, b.codec, b.data
+        row = self.one(
+            """SELECT f.status, f.mime, f.charset, f.headers, b.codec, b.data
             FROM origin o JOIN url u ON u.origin = o.id JOIN fetch f ON f.id = u.last LEFT JOIN body b ON b.id = f.body
-            WHERE o.name = ? AND u.path = ?""", (place.origin, place.path))
+            WHERE o.name = ? AND u.path = ?""",
+            (place.origin, place.path),
+        )
         if row is None:
             return None
         status, mime, charset, headers, codec, data = row
-        return Body(place.url, status, mime, charset, [(k, v) for k, v in json.loads(headers or "[]")],
-                    None if data is None else unpack(codec, data))
+        return Body(
+            place.url,
+            status,
+            mime,
+            charset,
+            [(k, v) for k, v in json.loads(headers or "[]")],
+            None if data is None else unpack(codec, data),
+        )
 
 
 def open_reader(path: str | Path) -> Reader:
@@ -101,7 +118,9 @@ def open_reader(path: str | Path) -> Reader:
     if not path.is_file():
         raise StoreUnreadable(f"{path}: no such file")
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
         db.execute("PRAGMA busy_timeout = 30000")
         _, _, empty = check(db, path)
     except sqlite3.Error as error:
@@ -109,5 +128,5 @@ def open_reader(path: str | Path) -> Reader:
     if empty:
         db.close()
         raise StoreUnreadable(f"{path} is empty: no crawl has begun in it")
-    db.create_function("unpack", 2, lambda codec, data: unpack(codec, data), deterministic=True)
+    db.create_function("unpack", 2, unpack, deterministic=True)
     return Reader(path, db)

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -78,7 +79,9 @@ class SqliteStore:
         await self.open()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def open(self) -> None:
@@ -129,24 +132,36 @@ class SqliteStore:
             raise StoreError(f"{self.path} is not open")
         return list(await self._reader.execute_fetchall(sql, parameters))
 
-    async def begin(self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None) -> Begun:
+    async def begin(
+        self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None
+    ) -> Begun:
         db = self._write
         self._max_depth = max_depth
         async with self._transaction():
             last = list(await db.execute_fetchall("SELECT spec FROM run ORDER BY id DESC LIMIT 1"))
             await db.execute("UPDATE run SET ended_at = ?, ending = 'killed' WHERE ended_at IS NULL", (now,))
             await batches.plant(db, self._names, seeds, now=now)
-            row = list(await db.execute_fetchall(
-                "INSERT INTO run (started_at, pid, version, spec) VALUES (?, ?, ?, ?) RETURNING id",
-                (now, os.getpid(), version, json.dumps(spec))))
+            row = list(
+                await db.execute_fetchall(
+                    "INSERT INTO run (started_at, pid, version, spec) VALUES (?, ?, ?, ?) RETURNING id",
+                    (now, os.getpid(), version, json.dumps(spec)),
+                )
+            )
             self._run = row[0][0]
-            self._fetch = list(await db.execute_fetchall("SELECT coalesce(max(id), 0) + 1 FROM fetch"))[0][0]
-        places = await self._rows("SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
-                                  "JOIN host h ON h.id = u.host WHERE u.seed = 1 ORDER BY u.id")
+            self._fetch = next(iter(await db.execute_fetchall("SELECT coalesce(max(id), 0) + 1 FROM fetch")))[0]
+        places = await self._rows(
+            "SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
+            "JOIN host h ON h.id = u.host WHERE u.seed = 1 ORDER BY u.id"
+        )
         addresses = await self._rows("SELECT address, next_fetch_at FROM address WHERE next_fetch_at > ?", (now,))
-        return Begun(run=self._run, resumed=bool(last), counts=await self.counts(),
-                     spec=json.loads(last[0][0]) if last else None,
-                     seeds=tuple(Place(*p) for p in places), addresses=dict(addresses))
+        return Begun(
+            run=self._run,
+            resumed=bool(last),
+            counts=await self.counts(),
+            spec=json.loads(last[0][0]) if last else None,
+            seeds=tuple(Place(*p) for p in places),
+            addresses=dict(addresses),
+        )
 
     async def plant(self, seeds: Sequence[Place], *, now: int) -> int:
         """Add seeds without a run; how many were not seeds before."""
@@ -156,28 +171,41 @@ class SqliteStore:
             await batches.plant(self._write, self._names, seeds, now=now)
         return int((await self._rows(count))[0][0]) - int(before)
 
-    async def hosts(self, limit: int, *, horizon: int, held: Collection[int] = (),
-                    names: Collection[str] | None = None) -> list[HostRow]:
+    async def hosts(
+        self, limit: int, *, horizon: int, held: Collection[int] = (), names: Collection[str] | None = None
+    ) -> list[HostRow]:
         if names is not None:
             rows = await self._rows(HOSTS_NAMED, (json.dumps(list(names)),))
         else:
             rows = await self._rows(HOSTS, {"limit": limit, "horizon": horizon, "held": json.dumps(list(held))})
         origins: dict[int, list[OriginRow]] = {}
-        for host, name, status, until, failures, codec, data in await self._rows(ORIGINS, (json.dumps([r[0] for r in rows]),)):
+        for host, name, status, until, failures, codec, data in await self._rows(
+            ORIGINS, (json.dumps([r[0] for r in rows]),)
+        ):
             body = None if data is None else unpack(codec, data)
             origins.setdefault(host, []).append(OriginRow(name, status, body, until, failures))
-        return [HostRow(*row, origins=tuple(origins.get(row[0], ()))) for row in rows]
+        return [replace(HostRow(*row), origins=tuple(origins.get(row[0], ()))) for row in rows]
 
     async def due(self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = ()) -> list[Queued]:
-        rows = await self._rows(DUE, {"hosts": json.dumps(list(hosts)), "each": each, "horizon": horizon,
-                                      "held": json.dumps(list(held))})
-        return [Queued(id_, host, Place(origin, name, path), depth or 0, priority, attempts, due_at, bool(seed))
-                for id_, host, origin, name, path, depth, priority, attempts, due_at, seed in rows]
+        rows = await self._rows(
+            DUE, {"hosts": json.dumps(list(hosts)), "each": each, "horizon": horizon, "held": json.dumps(list(held))}
+        )
+        return [
+            Queued(id_, host, Place(origin, name, path), depth or 0, priority, attempts, due_at, bool(seed))
+            for id_, host, origin, name, path, depth, priority, attempts, due_at, seed in rows
+        ]
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
         async with self._transaction():
-            await batches.apply(self._write, self._names, batch, now=now, run=self._run,
-                                max_depth=self._max_depth, first_fetch=self._fetch)
+            await batches.apply(
+                self._write,
+                self._names,
+                batch,
+                now=now,
+                run=self._run,
+                max_depth=self._max_depth,
+                first_fetch=self._fetch,
+            )
             await self._note(tally)
         self._fetch += sum(s.fetch is not None for s in batch)
 
@@ -195,8 +223,10 @@ class SqliteStore:
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
         async with self._transaction():
             cursor = await self._write.execute(
-                "UPDATE url SET due_at = NULL, outcome = 'skipped', reason = ?, detail = ? "
-                "WHERE host = ? AND due_at IS NOT NULL AND last IS NULL", (reason, detail, host_id))
+                "UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = coalesce(reason, ?), "
+                "detail = coalesce(detail, ?) WHERE host = ? AND due_at IS NOT NULL",
+                (reason, detail, host_id),
+            )
         return cursor.rowcount
 
     async def counts(self) -> Counts:
@@ -213,8 +243,10 @@ class SqliteStore:
 
     async def _note(self, tally: Tally | None) -> None:
         if tally is not None:
-            await self._write.execute(TALLY, (tally.requests, tally.connections, tally.reused, tally.bytes,
-                                              json.dumps(tally.progress), self._run))
+            await self._write.execute(
+                TALLY,
+                (tally.requests, tally.connections, tally.reused, tally.bytes, json.dumps(tally.progress), self._run),
+            )
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:

@@ -61,8 +61,8 @@ def test_a_cut_stream_keeps_what_was_decoded(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODERS)
 def test_h1_a_bomb_stays_within_its_room(encoding: str) -> None:
-    """64 MiB of zeros never give more than the room, nor take more memory than a few times the room."""
-    wire = ENCODERS[encoding](bytes(64 << 20))
+    """32 MiB of zeros never give more than the room, nor take more memory than a few times the room."""
+    wire = ENCODERS[encoding](bytes(32 << 20))
     tracemalloc.start()
     try:
         out, finished, _ = _decode(encoding, wire, room=100_000)

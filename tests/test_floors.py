@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.__main__", "crawler.cli", "crawler.cli.*"),
     ("crawler", "crawler.api"),
     ("crawler.engine",),
-    ("crawler.progress", "crawler.writer", "crawler.log"),
+    ("crawler.progress", "crawler.writer", "crawler.log", "crawler.demo", "crawler.demo.*"),
     ("crawler.frontier.frontier",),
     ("crawler.frontier.workbench", "crawler.frontier.robots_visit", "crawler.frontier.settling", "crawler.fetch.pool",
      "crawler.fetch.http", "crawler.fetch.many", "crawler.parse.pool", "crawler.parse.process"),

@@ -23,8 +23,13 @@ FILE = click.argument("file", type=click.Path(path_type=Path))
 
 def _run_options(command: Any) -> Any:
     for option in (
-        click.option("--progress", type=click.Choice(["auto", "plain", "none"]), default="auto", show_default=True,
-                     help="auto draws on a terminal and prints plain lines elsewhere"),
+        click.option(
+            "--progress",
+            type=click.Choice(["auto", "plain", "none"]),
+            default="auto",
+            show_default=True,
+            help="auto draws on a terminal and prints plain lines elsewhere",
+        ),
         click.option("--log", type=click.Path(path_type=Path), help="append one line for each visit to this file"),
         click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
         click.option("--json", "as_json", is_flag=True, help="print the summary as one JSON object on stdout"),
@@ -35,13 +40,28 @@ def _run_options(command: Any) -> Any:
 
 @click.command()
 @click.argument("seeds", nargs=-1, metavar="SEED...")
-@click.option("-o", "--output", "file", type=click.Path(path_type=Path), default=Path("crawl.db"), show_default=True,
-              help="the crawl file; the same command again goes on with it")
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path("crawl.db"),
+    show_default=True,
+    help="the crawl file; the same command again goes on with it",
+)
 @click.option("--spec", "toml", type=click.Path(path_type=Path), help="settings as TOML; the command line wins")
 @spec_options
 @_run_options
-def crawl(seeds: tuple[str, ...], file: Path, toml: Path | None, progress: str, log: Path | None, log_format: str,
-          as_json: bool, **options: Any) -> None:
+def crawl(
+    seeds: tuple[str, ...],
+    file: Path,
+    toml: Path | None,
+    progress: str,
+    log: Path | None,
+    log_format: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Crawl from SEED... into one SQLite file. SEED is a URL, a file of URLs (# comments), or - for stdin.
 
     The same command again resumes an unfinished crawl, wherever and however it ended.
@@ -67,7 +87,9 @@ def resume(file: Path, progress: str, log: Path | None, log_format: str, as_json
     masked = [h.split(":", 1)[0] for h in stored.pop("header", [])]
     missing = [name for name in masked if not any(h.startswith(name + ":") for h in options.get("header") or ())]
     if missing:
-        say(f"note: the values of header {', '.join(missing)} are not stored in the file; give --header again to send them")
+        say(
+            f"note: the values of header {', '.join(missing)} are not stored in the file; give --header again to send them"
+        )
     spec = from_mapping(stored | given(options))
     say_what_changed(spec, file)
     _go(spec, file, progress, log, log_format, as_json)
@@ -148,13 +170,15 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
     raise click.exceptions.Exit(_code(ending, signals))
 
 
-def _on_signal(number: signal.Signals, stop: Stop, signals: list[signal.Signals], task: asyncio.Task[Any]) -> None:
+def _on_signal(
+    number: signal.Signals, stop: Stop, signals: list[signal.Signals], task: asyncio.Task[Any] | None
+) -> None:
     """Ask once, ask again, and at last just go: what was committed is safe whatever happens."""
     signals.append(number)
     if len(signals) > 2:
         os._exit(128 + number)
     say("stopping: what is in flight may end (8 s); again to stop at once" if len(signals) == 1 else "stopping now")
-    if not stop.ask():
+    if not stop.ask() and task is not None:
         task.cancel()  # it has not begun, or is closing already
 
 

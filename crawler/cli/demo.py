@@ -20,13 +20,16 @@ KILL_AT = 27  # requests: about half of the demo's web
 LONGEST = 60.0  # seconds; it takes about five
 SAMPLE = "SELECT url, title FROM pages"
 QUESTIONS = (
-    ("How many pages are on each host, and how big are they?",
-     'SELECT h.host, h.pages, round(avg(p.size)) AS avg_bytes, max(p.size) AS biggest FROM hosts h '
-     "JOIN pages p ON p.url LIKE 'http://' || h.host || ':%' GROUP BY h.host"),
-    ("Which links are broken, and on which pages do they stand?",
-     "SELECT dst, status, count(*) AS links, min(src) AS for_example_on FROM broken_links GROUP BY dst"),
-    ("What was not fetched, and why?",
-     "SELECT reason, url, detail FROM skipped ORDER BY reason, url"),
+    (
+        "How many pages are on each host, and how big are they?",
+        "SELECT h.host, h.pages, round(avg(p.size)) AS avg_bytes, max(p.size) AS biggest FROM hosts h "
+        "JOIN pages p ON p.url LIKE 'http://' || h.host || ':%' GROUP BY h.host",
+    ),
+    (
+        "Which links are broken, and on which pages do they stand?",
+        "SELECT dst, status, count(*) AS links, min(src) AS for_example_on FROM broken_links GROUP BY dst",
+    ),
+    ("What was not fetched, and why?", "SELECT reason, url, detail FROM skipped ORDER BY reason, url"),
 )
 
 
@@ -35,8 +38,14 @@ class DemoFailed(click.ClickException):
 
 
 @click.command()
-@click.option("-o", "--output", "file", type=click.Path(path_type=Path), metavar="FILE",
-              help="keep the crawl file; default: a temporary one, deleted at the end")
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="keep the crawl file; default: a temporary one, deleted at the end",
+)
 def demo(file: Path | None) -> None:
     """Serve a small bundled web on loopback, crawl it, kill the crawl, resume it, and ask the file three questions.
 
@@ -103,8 +112,10 @@ def _compare(file: Path, web: Web, expected: int) -> None:
     twice = sum(count - 1 for (_, path), count in web.asked.items() if path != "/robots.txt")
     if found != expected:
         raise DemoFailed(f"the file holds {found} pages, the web has {expected}; please report this")
-    _say(click.style(f"  all {found} pages are in the file, each once", fg="green")
-         + f"; the kill cost {twice} repeated request{'s' * (twice != 1)}, robots.txt was asked for {robots} times")
+    _say(
+        click.style(f"  all {found} pages are in the file, each once", fg="green")
+        + f"; the kill cost {twice} repeated request{'s' * (twice != 1)}, robots.txt was asked for {robots} times"
+    )
 
 
 def _hosts(web: Web) -> str:
@@ -132,8 +143,14 @@ class _Typed:
 
     async def start(self, arguments: Sequence[str]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "crawler", *arguments, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+            sys.executable,
+            "-m",
+            "crawler",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
 
     def end(self, child: asyncio.subprocess.Process) -> None:
         """Leave no crawl behind, whatever happened."""

@@ -32,15 +32,23 @@ def _ours(error: BaseException) -> int:
 
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    for kind, code in ((StoreLocked, LOCKED), (StoreUnreadable, USAGE), (BadSpec, USAGE), (BadExtractor, USAGE), (StoreError, STORE)):
+    for kind, code in (
+        (StoreLocked, LOCKED),
+        (StoreUnreadable, USAGE),
+        (BadSpec, USAGE),
+        (BadExtractor, USAGE),
+        (StoreError, STORE),
+    ):
         if isinstance(error, kind):
             say(f"crawler: {error}")
             return code
     import traceback
 
     traceback.print_exception(error)
-    say("crawler: this is a bug in poolcrawl, not your doing. The crawl file is intact; `crawler resume` goes on from it.\n"
-        "Please report it with the lines above, the command, and the log (--log FILE --log-format json).")
+    say(
+        "crawler: this is a bug in poolcrawl, not your doing. The crawl file is intact; `crawler resume` goes on from it.\n"
+        "Please report it with the lines above, the command, and the log (--log FILE --log-format json)."
+    )
     return BUG
 
 

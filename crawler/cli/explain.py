@@ -26,7 +26,8 @@ HOPS = """WITH RECURSIVE hop (id, parent, n) AS (
   UNION ALL SELECT u.id, u.parent, n + 1 FROM hop JOIN url u ON u.id = hop.parent WHERE n < 1000)
 SELECT o.name || u.path, l.kind, l.text FROM hop JOIN url u ON u.id = hop.id JOIN origin o ON o.id = u.origin
 LEFT JOIN link l ON l.src = hop.parent AND l.dst = hop.id GROUP BY hop.id ORDER BY n DESC"""
-ATTEMPTS = "SELECT at, outcome, status, reason, elapsed_ms FROM fetches WHERE id IN (SELECT id FROM fetch WHERE url = ?) ORDER BY id"
+ATTEMPTS = """SELECT strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch'), outcome, status, reason, elapsed_ms
+FROM fetch WHERE url = ? ORDER BY id"""
 ROBOTS = """SELECT o.robots_status, strftime('%Y-%m-%dT%H:%M:%fZ', o.robots_until / 1000.0, 'unixepoch'), b.codec, b.data
 FROM origin o LEFT JOIN fetch f ON f.id = o.robots_fetch LEFT JOIN body b ON b.id = f.body WHERE o.name = ?"""
 TARGET = """SELECT xo.name || x.path FROM link l JOIN url x ON x.id = l.dst JOIN origin xo ON xo.id = x.origin
@@ -79,12 +80,20 @@ def explanation(reader: Reader, asked: str) -> Explanation:
     found = Explanation(asked, place.url)
     scope, spec = _scope(reader)
     judged = scope.judge(place)
-    found.scope = "belongs to the crawl" if judged.admit else f"refused: {judged.reason}" + (f" ({judged.detail})" if judged.detail else "")
+    found.scope = (
+        "belongs to the crawl"
+        if judged.admit
+        else f"refused: {judged.reason}" + (f" ({judged.detail})" if judged.detail else "")
+    )
     found.robots = robots(reader, place, spec)
     row = reader.one(ROW, (place.origin, place.path))
     if row is None:
         found.verdict = "never met: no page of this crawl links to it"
-        found.next = ("would be fetched if it were met, unless robots.txt refuses" if judged.admit else "would be skipped if it were met")
+        found.next = (
+            "would be fetched if it were met, unless robots.txt refuses"
+            if judged.admit
+            else "would be skipped if it were met"
+        )
         return found
     return _known(reader, found, row, judged.admit)
 
@@ -93,8 +102,10 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
     id_, depth, seed, attempts, outcome, reason, detail, _, due, blocked = row
     found.known, found.depth = True, depth
     found.found = [{"url": u, "kind": k, "text": t} for u, k, t in reader.query(HOPS, (id_,))[1]]
-    found.attempts = [{"at": a, "outcome": o, "status": s, "reason": r, "elapsed_ms": e}
-                      for a, o, s, r, e in reader.query(ATTEMPTS, (id_,))[1]]
+    found.attempts = [
+        {"at": a, "outcome": o, "status": s, "reason": r, "elapsed_ms": e}
+        for a, o, s, r, e in reader.query(ATTEMPTS, (id_,))[1]
+    ]
     why = f"{reason}" + (f" ({detail})" if detail else "")
     target = reader.one(TARGET, (id_,))
     found.verdict = {
@@ -102,11 +113,18 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
         "redirect": f"fetched: it redirects to {target[0] if target else '?'}",
         "failure": f"failed: {why}",
         "skipped": f"skipped: {why}",
-    }.get(outcome or "", "a seed, not tried yet" if seed and due else "queued, not tried yet" if due
-          else "known as a link only (its kind is not followed)")
+    }.get(
+        outcome or "",
+        "a seed, not tried yet"
+        if seed and due
+        else "queued, not tried yet"
+        if due
+        else "known as a link only (its kind is not followed)",
+    )
     if due:
         found.next = f"{'retry number ' + str(attempts) if attempts else 'first try'} at {due} or later" + (
-            ": its host asked to be left alone until then" if blocked else "")
+            ": its host asked to be left alone until then" if blocked else ""
+        )
     else:
         found.next = "nothing: it is settled"
     return found
@@ -119,8 +137,10 @@ def _scope(reader: Reader) -> tuple[Scope, dict[str, Any]]:
 
     run = reader.run()
     stored = {k: v for k, v in (run.spec if run else {}).items() if k != "header"}
-    _, rows = reader.query("SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
-                           "JOIN host h ON h.id = u.host WHERE u.seed = 1")
+    _, rows = reader.query(
+        "SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
+        "JOIN host h ON h.id = u.host WHERE u.seed = 1"
+    )
     return Scope(from_mapping(stored) if stored else CrawlSpec(), [Place(*r) for r in rows]), stored
 
 
@@ -153,7 +173,11 @@ def lines(found: Explanation) -> Iterator[str]:
         yield f"  scope      {printable(found.scope)}"
         yield f"  robots     {printable(found.robots)}"
     for i, hop in enumerate(found.found):
-        how = "seed" if hop["kind"] is None else f"{hop['kind']} {json.dumps(printable(hop['text']), ensure_ascii=False) if hop['text'] else ''}"
+        how = (
+            "seed"
+            if hop["kind"] is None
+            else f"{hop['kind']} {json.dumps(printable(hop['text']), ensure_ascii=False) if hop['text'] else ''}"
+        )
         yield f"  {'found' if i == 0 else '':<10} {'  ' * i}{how.strip()}: {printable(hop['url'])}"
     if found.depth is not None:
         yield f"  depth      {found.depth}"

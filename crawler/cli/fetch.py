@@ -59,8 +59,14 @@ def line(outcome: Outcome) -> str:
 def as_object(outcome: Outcome) -> dict[str, Any]:
     """One outcome as CONTRACT §1 names it; ``body`` is text, or ``body_base64`` when it is not."""
     found: dict[str, Any] = {
-        "url": outcome.url, "status": outcome.status, "reason": outcome.reason, "headers": [list(h) for h in outcome.headers],
-        "elapsed_ms": outcome.elapsed_ms, "truncated": outcome.truncated, "location": outcome.location}
+        "url": outcome.url,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "headers": [list(h) for h in outcome.headers],
+        "elapsed_ms": outcome.elapsed_ms,
+        "truncated": outcome.truncated,
+        "location": outcome.location,
+    }
     from crawler.parse.charset import decode
 
     kind = (outcome.header("content-type") or "").split(";", 1)[0].strip().lower()

@@ -60,7 +60,9 @@ def lines(s: Snapshot) -> list[str]:
     counts, load = s.counts, s.load
     eta = "unknown" if s.eta is None else duration(s.eta)
     return [
-        f"{counts.pages:,} pages  {s.rate:.1f}/s  {counts.queued:,} queued  {counts.failures:,} failed  {counts.skipped:,} skipped",
-        f"{load.fetching} open on {load.hosts:,} hosts in hand  {s.connections:,} connections, reused {s.reused:,}x  {s.bytes / 1e6:,.1f} MB",
+        f"{counts.pages:,} pages  {s.rate:.1f}/s  {counts.queued:,} queued"
+        f"  {counts.failures:,} failed  {counts.skipped:,} skipped",
+        f"{load.fetching} open on {load.hosts:,} hosts in hand  {s.connections:,} connections, reused {s.reused:,}x"
+        f"  {s.bytes / 1e6:,.1f} MB",
         f"bound by {s.bound_by}  ETA {eta} ({s.eta_reason})",
     ]

@@ -12,9 +12,15 @@ from crawler.cli.errors import exit_code
 from crawler.spec import VERSION
 
 COMMANDS = {
-    "crawl": "crawler.cli.crawl", "resume": "crawler.cli.crawl", "add": "crawler.cli.crawl",
-    "fetch": "crawler.cli.fetch", "status": "crawler.cli.status", "query": "crawler.cli.query",
-    "show": "crawler.cli.show", "explain": "crawler.cli.explain", "export": "crawler.cli.export",
+    "crawl": "crawler.cli.crawl",
+    "resume": "crawler.cli.crawl",
+    "add": "crawler.cli.crawl",
+    "fetch": "crawler.cli.fetch",
+    "status": "crawler.cli.status",
+    "query": "crawler.cli.query",
+    "show": "crawler.cli.show",
+    "explain": "crawler.cli.explain",
+    "export": "crawler.cli.export",
     "demo": "crawler.cli.demo",
 }
 
@@ -36,7 +42,7 @@ class Commands(click.Group):
             super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.exceptions.Exit as done:
             sys.exit(done.exit_code)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the last resort: every error becomes a sentence and a code
             sys.exit(exit_code(error))
 
 

@@ -29,8 +29,20 @@ def _option(setting: Field[Any]) -> Callable[[F], F]:
     many = kind.startswith("tuple")
     choices = unit.split("|") if "|" in unit else None
     return click.option(
-        f"--{setting.name.replace('_', '-')}", setting.name, multiple=many, default=None, help=shown, metavar=unit.upper(),
-        type=click.Choice(choices) if choices else int if kind.startswith("int") else float if kind.startswith("float") else str)
+        f"--{setting.name.replace('_', '-')}",
+        setting.name,
+        multiple=many,
+        default=None,
+        help=shown,
+        metavar=unit.upper(),
+        type=click.Choice(choices)
+        if choices
+        else int
+        if kind.startswith("int")
+        else float
+        if kind.startswith("float")
+        else str,
+    )
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

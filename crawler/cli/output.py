@@ -17,7 +17,9 @@ SAMPLE = 500  # rows that decide the widths of a table
 WIDEST = 100  # characters of a table's cell
 
 
-def write_rows(names: list[str], rows: Iterable[Row], form: str, out: IO[str] | None = None, *, raw: bool = False) -> int:
+def write_rows(
+    names: list[str], rows: Iterable[Row], form: str, out: IO[str] | None = None, *, raw: bool = False
+) -> int:
     """Write rows as 'table', 'json', 'jsonl' or 'csv'; how many. ``raw``: CSV cells exactly as they are (FAULTS O2)."""
     out = out or sys.stdout
     counted = _Counted(rows)
@@ -90,7 +92,9 @@ def _table(names: list[str], rows: Iterable[Row], out: IO[str]) -> None:
 
 
 def _line(cells: Sequence[str], widths: list[int], numeric: list[bool]) -> str:
-    return "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric, strict=True)).rstrip()
+    return "  ".join(
+        c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric, strict=True)
+    ).rstrip()
 
 
 def _number(text: str) -> bool:

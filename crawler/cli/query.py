@@ -10,7 +10,9 @@ import click
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("sql")
-@click.option("--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
+)
 @click.option("--raw", is_flag=True, help="CSV cells as they are; else those that start like a formula get a leading '")
 def query(file: Path, sql: str, form: str, raw: bool) -> None:
     """Run SQL on FILE, read-only; `-` reads the SQL from stdin. Works while a crawl runs.

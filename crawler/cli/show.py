@@ -26,7 +26,9 @@ def show(file: Path, url: str, headers: bool) -> None:
     with open_reader(file) as reader:
         found = reader.body(place)
     if found is None or (found.content is None and not headers):
-        click.echo(f"nothing is stored for {printable(place.url)}; ask: crawler explain {file} '{printable(url)}'", err=True)
+        click.echo(
+            f"nothing is stored for {printable(place.url)}; ask: crawler explain {file} '{printable(url)}'", err=True
+        )
         raise click.exceptions.Exit(1)
     if headers:
         click.echo("".join(f"{name}: {printable(value)}\n" for name, value in found.headers), nl=False)

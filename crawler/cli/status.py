@@ -33,7 +33,9 @@ def status(file: Path, as_json: bool) -> None:
     click.echo(f"{file}: {found['state']}")
     for name in ("pages", "redirects", "failures", "skipped", "queued", "deferred", "hosts"):
         click.echo(f"  {name:<12}{found[name]:>12,}")
-    click.echo(f"  {'connections':<12}{found['connections']:>12,}   reused {found['reused']:,} times, {found['requests']:,} requests")
+    click.echo(
+        f"  {'connections':<12}{found['connections']:>12,}   reused {found['reused']:,} times, {found['requests']:,} requests"
+    )
     if found["state"] == "running":
         eta = "unknown" if found["eta"] is None else duration(found["eta"])
         click.echo(f"  rate {found['rate']:g}/s, bound by {found['bound_by']}\n  ETA {eta}: {found['eta_reason']}")
@@ -42,15 +44,28 @@ def status(file: Path, as_json: bool) -> None:
 def facts(reader: Reader) -> dict[str, Any]:
     """The figures of `status --json` (CONTRACT §1)."""
     counts, run, pid = reader.counts(), reader.run(), reader.crawler()
-    totals = reader.one("SELECT coalesce(sum(requests), 0), coalesce(sum(connections), 0), coalesce(sum(reused), 0), "
-                        "coalesce(sum(bytes), 0) FROM run") or (0, 0, 0, 0)
+    totals = reader.one(
+        "SELECT coalesce(sum(requests), 0), coalesce(sum(connections), 0), coalesce(sum(reused), 0), "
+        "coalesce(sum(bytes), 0) FROM run"
+    ) or (0, 0, 0, 0)
     deferred = (reader.one(DEFERRED, (time.time_ns() // 1_000_000,)) or (0,))[0] if counts.queued else 0
     progress = run.progress if run and pid else {}
     return {
         "state": "running" if pid else (run.ending or "killed") if run else "new",
-        "pages": counts.pages, "failures": counts.failures, "redirects": counts.redirects, "skipped": counts.skipped,
-        "queued": counts.queued, "deferred": deferred, "hosts": counts.hosts,
-        "requests": totals[0], "connections": totals[1], "reused": totals[2], "bytes": totals[3],
-        "rate": progress.get("rate", 0.0), "bound_by": progress.get("bound_by"), "eta": progress.get("eta"),
-        "eta_reason": progress.get("eta_reason"), "pid": pid,
+        "pages": counts.pages,
+        "failures": counts.failures,
+        "redirects": counts.redirects,
+        "skipped": counts.skipped,
+        "queued": counts.queued,
+        "deferred": deferred,
+        "hosts": counts.hosts,
+        "requests": totals[0],
+        "connections": totals[1],
+        "reused": totals[2],
+        "bytes": totals[3],
+        "rate": progress.get("rate", 0.0),
+        "bound_by": progress.get("bound_by"),
+        "eta": progress.get("eta"),
+        "eta_reason": progress.get("eta_reason"),
+        "pid": pid,
     }

@@ -23,6 +23,9 @@ WORDS = {
     "interrupted": "interrupted; the same command, or `crawler resume {file}`, goes on from here",
 }
 
+FAILED = "SELECT reason, count(*) FROM url WHERE outcome = 'failure' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
+SKIPPED = "SELECT reason, count(*) FROM url WHERE outcome = 'skipped' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
+
 
 def duration(seconds: float) -> str:
     """``42 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 d 4 h``."""
@@ -55,15 +58,14 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
         f"  {duration(ending.seconds)}, {ending.requests:,} requests ({ending.requests / max(ending.seconds, 0.001):.1f}/s), "
         f"{ending.connections:,} connections opened, {ending.reused:,} requests reused one",
     ]
-    for title, view in (("failed", "failures"), ("skipped", "skipped")):
-        _, rows = reader.query(f"SELECT reason, count(*) FROM {view} GROUP BY reason ORDER BY 2 DESC LIMIT 8")  # noqa: S608
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in rows)
+    for title, sql in (("failed", FAILED), ("skipped", SKIPPED)):
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in reader.query(sql)[1])
         if reasons:
             lines.append(f"  {title}: {reasons}")
     lines += _deferred(ending, reader)
     if not ending.answered:
         lines += _silent(reader)
-    return "\n".join([*lines, f"  ask it: crawler query {file} \"SELECT url, status, title FROM pages LIMIT 10\""])
+    return "\n".join([*lines, f'  ask it: crawler query {file} "SELECT url, status, title FROM pages LIMIT 10"'])
 
 
 def _deferred(ending: Ending, reader: Reader) -> list[str]:
@@ -73,11 +75,17 @@ def _deferred(ending: Ending, reader: Reader) -> list[str]:
     away = ending.next_at / 1000 - time.time()
     if away <= 0:
         return [f"  deferred: {ending.counts.queued:,} URLs are queued and due; `crawler resume` goes on"]
-    lines = [f"  deferred: {ending.counts.queued:,} URLs, the first at {when} (in {duration(away)}); `crawler resume` then goes on"]
-    _, rows = reader.query("SELECT host, robots_status, queued FROM hosts WHERE queued > 0 ORDER BY queued DESC LIMIT 3")
-    return lines + [f"    {printable(host)}: {queued:,} queued"
-                    + (", robots.txt is unreachable, so nothing may be fetched (RFC 9309)" if robots == "unreachable" else "")
-                    for host, robots, queued in rows]
+    lines = [
+        f"  deferred: {ending.counts.queued:,} URLs, the first at {when} (in {duration(away)}); `crawler resume` then goes on"
+    ]
+    _, rows = reader.query(
+        "SELECT host, robots_status, queued FROM hosts WHERE queued > 0 ORDER BY queued DESC LIMIT 3"
+    )
+    return lines + [
+        f"    {printable(host)}: {queued:,} queued"
+        + (", robots.txt is unreachable, so nothing may be fetched (RFC 9309)" if robots == "unreachable" else "")
+        for host, robots, queued in rows
+    ]
 
 
 def _silent(reader: Reader) -> list[str]:
@@ -92,5 +100,7 @@ def say_finished(file: Path) -> None:
 
     with open_reader(file) as reader:
         counts = reader.counts()
-    say(f"{file} is complete: {counts.pages:,} pages, {counts.failures:,} failures; nothing was sent. "
-        f"Add seeds with: crawler add {file} SEED...")
+    say(
+        f"{file} is complete: {counts.pages:,} pages, {counts.failures:,} failures; nothing was sent. "
+        f"Add seeds with: crawler add {file} SEED..."
+    )

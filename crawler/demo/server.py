@@ -51,8 +51,12 @@ class Web:
 
 def _encode(answer: Answer) -> bytes:
     body = answer.body.encode()
-    lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}", f"Content-Type: {answer.mime}",
-             f"Content-Length: {len(body)}", *([f"Location: {answer.location}"] if answer.location else [])]
+    lines = [
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+        f"Content-Type: {answer.mime}",
+        f"Content-Length: {len(body)}",
+        *([f"Location: {answer.location}"] if answer.location else []),
+    ]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 

@@ -47,8 +47,10 @@ def web(hosts: Sequence[str], port: int) -> Table:
 
 def pages(table: Table) -> int:
     """How many pages a crawl of it must find: all 200s, but robots.txt, what is closed and what nothing may follow."""
-    return sum(a.status == 200 and path != "/robots.txt" and not path.startswith(("/private/", "/bookshop/guestbook/"))
-               for (_, path), a in table.items())
+    return sum(
+        a.status == 200 and path != "/robots.txt" and not path.startswith(("/private/", "/bookshop/guestbook/"))
+        for (_, path), a in table.items()
+    )
 
 
 def _house(house: str, neighbour: str) -> list[tuple[str, Answer]]:
@@ -67,8 +69,11 @@ def _house(house: str, neighbour: str) -> list[tuple[str, Answer]]:
 def _oddities(house: str) -> list[tuple[str, str]]:
     """What a front page links to beside its shelves."""
     return {
-        "library": [("/library/card-index", "the card index"), ("/private/loans", "loans (staff only)"),
-                    ("https://example.org/", "another library")],
+        "library": [
+            ("/library/card-index", "the card index"),
+            ("/private/loans", "loans (staff only)"),
+            ("https://example.org/", "another library"),
+        ],
         "bookshop": [("/bookshop/guestbook", "the guestbook"), ("/bookshop/sale", "our summer sale")],
         "reading-room": [("/private/lockers", "lockers (staff only)")],
     }[house]
@@ -84,14 +89,18 @@ def _mistakes(path: str) -> list[tuple[str, str]]:
 def _rooms(house: str) -> list[tuple[str, Answer]]:
     """What is neither front, shelf nor book."""
     if house == "library":
-        return [("/library/card-index", Answer(301, location="/library/catalogue")),
-                ("/library/catalogue", _page("The catalogue", [("/library/", "The library")])),
-                ("/private/loans", _page("Loans", []))]
+        return [
+            ("/library/card-index", Answer(301, location="/library/catalogue")),
+            ("/library/catalogue", _page("The catalogue", [("/library/", "The library")])),
+            ("/private/loans", _page("Loans", [])),
+        ]
     if house == "bookshop":
         entries = [(f"/bookshop/guestbook/{n}", f"entry {n}") for n in (1, 2)]
-        return [("/bookshop/guestbook", _page("The guestbook", entries, '<meta name="robots" content="nofollow">')),
-                *((path, _page(text, [])) for path, text in entries),
-                ("/bookshop/sale", Answer(410, "The sale is over."))]
+        return [
+            ("/bookshop/guestbook", _page("The guestbook", entries, '<meta name="robots" content="nofollow">')),
+            *((path, _page(text, [])) for path, text in entries),
+            ("/bookshop/sale", Answer(410, "The sale is over.")),
+        ]
     return [("/private/lockers", _page("Lockers", []))]
 
 

@@ -124,7 +124,7 @@ class Decoder:
     def feed(self, chunk: bytes, room: int) -> bytes:
         view, out = memoryview(chunk), bytearray()
         for start in range(0, len(view), SLICE):
-            piece = bytes(view[start:start + SLICE])
+            piece = bytes(view[start : start + SLICE])
             while piece and len(out) < room and not self._done:
                 produced, piece = self._step(piece, room - len(out))
                 out += produced

@@ -1,12 +1,13 @@
 """One fetch in the making: its deadlines, its byte caps, and what it came to.
 
 aiohttp is not named here. The pool tells an `Exchange` what happens to it, in this order: `dialled` (not for a reused
-connection), `sent`, `answered`, `take` for each chunk; then `cut`, `expired`, `failed` or nothing; then `outcome`.
+connection), `sent`, `answered`, `take` for each chunk; then `ended`, `cut`, `expired` or `failed`; then `outcome`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ class Deadlines:
     grace: float = 10.0
     window: float = 20.0
     rate: float = 1024.0
+
+    @property
+    def shortest(self) -> float:
+        return min(self.total, self.connect, self.first_byte, self.grace + self.window)
 
     @property
     def quota(self) -> int:
@@ -64,6 +69,7 @@ class Exchange:
     """
 
     clock: asyncio.Timeout  # the fetch runs under it
+    due = math.inf  # the loop's time at which it rings
     wire = 0
     status: int | None = None
     headers: Headers = ()
@@ -78,8 +84,6 @@ class Exchange:
 
     _phase = Phase.QUEUED
     _ends: float | None = None
-    _due = 0.0
-    _timer: asyncio.TimerHandle | None = None
     _decoder: Decoder | None = None
     _coding = ""
     _size = 0
@@ -151,9 +155,7 @@ class Exchange:
         self.fault, self.detail, self.status = fault, detail, None
 
     def outcome(self) -> Outcome:
-        """What it all came to. Stops the clock."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """What it all came to."""
         return Outcome(
             url=self.visit.url,
             status=self.status,
@@ -181,25 +183,14 @@ class Exchange:
         self._set(seconds)
 
     def _set(self, seconds: float) -> None:
-        """Moves the deadline. A timer that rings too early finds that out itself: most fetches need only one."""
         assert self._ends is not None
-        self._due = min(self._loop.time() + seconds, self._ends)
-        if self._timer is not None and self._timer.when() > self._due:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._due, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self._loop.time() < self._due:
-            self._timer = self._loop.call_at(self._due, self._ring)
-        else:
-            self.clock.reschedule(self._due)
+        self.due = min(self._loop.time() + seconds, self._ends)
 
     def _coded(self, status: int) -> None:
-        """Chooses what to undo: one content coding, and not of a redirect (H3, H20). We ask for no transfer coding, so
-        none but chunked is undone (RFC 9112 §7)."""
+        """Chooses what to undo: one content coding, and not of a redirect (H3, H20).
+
+        We ask for no transfer coding, so none but chunked is undone (RFC 9112 §7).
+        """
         found = named(self.headers, _READ[1:])[::-1]
         transfer = codings(", ".join(value for name, value in found if name == "transfer-encoding"))
         content = codings(", ".join(value for name, value in found if name == "content-encoding"))
@@ -237,3 +228,37 @@ class Exchange:
         if self.status is None or 200 <= self.status < 400:
             return ""
         return f"http_{self.status}"
+
+
+class Watch:
+    """Rings the clocks of exchanges that are late, at most ``TICK`` s after their deadline.
+
+    One timer serves them all: a timer for each fetch, set and cancelled, cost 20 µs of the 140 a fetch takes.
+    """
+
+    TICK = 0.25
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._tick = min(self.TICK, deadlines.shortest / 4)
+        self._exchanges: set[Exchange] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, exchange: Exchange) -> None:
+        self._exchanges.add(exchange)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._tick, self._ring)
+
+    def remove(self, exchange: Exchange) -> None:
+        self._exchanges.discard(exchange)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for exchange in [one for one in self._exchanges if one.due <= now]:
+            self._exchanges.discard(exchange)
+            exchange.clock.reschedule(now)
+        self._timer = loop.call_later(self._tick, self._ring) if self._exchanges else None

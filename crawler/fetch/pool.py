@@ -26,7 +26,7 @@ from crawler.fetch import ResolveError, Stats
 from crawler.fetch.addresses import Guard, literal
 from crawler.fetch.faults import WEB, fault_of
 from crawler.fetch.headers import LONGEST, sent_to_all, sent_to_seeds
-from crawler.fetch.http import Deadlines, Exchange
+from crawler.fetch.http import Deadlines, Exchange, Watch
 from crawler.fetch.resolver import PIN, Pin, Resolver
 from crawler.spec import CrawlSpec
 from crawler.visit import Fault, Outcome, Visit
@@ -108,6 +108,7 @@ class FetchPool:
         self.stats = Stats()
         self._spec, self._ssl = spec, ssl_context
         self._deadlines = deadlines or Deadlines(total=spec.timeout)
+        self._watch = Watch(self._deadlines)
         self._guard = Guard(spec.allow_private, places)
         self._resolver, self._own_resolver = resolver or Resolver(), resolver is None
         self._seed_headers = sent_to_seeds(spec)
@@ -149,6 +150,7 @@ class FetchPool:
 
     async def aclose(self) -> None:
         """Closes every connection. Doing so twice is harmless."""
+        self._watch.close()
         if self._session is not None:
             await self._session.close()
         if self._own_resolver:
@@ -170,11 +172,14 @@ class FetchPool:
         exchange = Exchange(visit, self._spec, self._deadlines)
         try:
             async with asyncio.timeout(None) as exchange.clock:
+                self._watch.add(exchange)
                 await self._exchange(exchange)
         except ResolveError as error:
             exchange.failed(error.fault, error.text)
         except TimeoutError:  # our clock's; _exchange has mapped every other
             exchange.expired()
+        finally:
+            self._watch.remove(exchange)
         self.stats.bytes += exchange.wire
         return exchange.outcome()
 

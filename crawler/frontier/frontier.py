@@ -50,16 +50,19 @@ class Frontier:
     """Hands out visits (`acquire`), takes them back (`release`), turns outcomes into settlements (`settle`), and is told
     what was committed (`settled`). `feed` is its task; it ends when nothing falls due within the patience."""
 
-    def __init__(self, spec: CrawlSpec, store: Store, scope: Scope, resolve: Resolve, clock: Clock, begun: Begun) -> None:
+    def __init__(
+        self, spec: CrawlSpec, store: Store, scope: Scope, resolve: Resolve, clock: Clock, begun: Begun
+    ) -> None:
         self.spec = spec
         self.scope = scope
         self.clock = clock
         # What was in flight when the last run ended is not known: everybody is left alone for a delay first (D21).
-        rest = (spec.delay, spec.address_delay) if begun.resumed else (0.0, 0.0)
-        self._rest_until = clock.now() + rest[0]
+        self._start, self._resumed = clock.now(), begun.resumed
         self.bench = Workbench(
             Limits(spec.per_host, spec.address_limit, spec.address_delay, spec.robots == "obey", TOKEN),
-            clock.now() + rest[1], {name: self._mono(at) for name, at in begun.addresses.items()})
+            self._start + spec.address_delay * begun.resumed,
+            {name: self._mono(at) for name, at in begun.addresses.items()},
+        )
         self.pages = begun.counts.pages
         self.fetching = 0
         self.unsettled = 0
@@ -156,7 +159,10 @@ class Frontier:
             host = self.bench.hosts.get(s.place.host)
             if host is not None:
                 host.out -= 1
+                host.pages += s.outcome == "page"
                 host.more |= s.due_at is not None
+                if host.most is not None:
+                    self.bench.place(host)
             if s.url_id is not None:
                 self._out.pop(s.url_id, None)
                 if self._settling is not None:
@@ -275,10 +281,13 @@ class Frontier:
             self._news.clear()
             if self._widened:
                 self._widened = False
-                await self._store.rescope(lambda p: settling.judged(p, "a", None, None, self.scope, step=1), now=self.clock.wall())
+                await self._store.rescope(
+                    lambda p: settling.judged(p, "a", None, None, self.scope, step=1), now=self.clock.wall()
+                )
                 self._new_hosts = True
                 self._want_all()
             await self._feed_hosts()
+            await self._refuse_spent()
             await self._feed_rows()
             self._pump()
             if self.limit_reached or not self._busy():
@@ -295,8 +304,10 @@ class Frontier:
         if self.unsettled or self._new_hosts or self._strangers or self._lookups:
             return True
         horizon = self.clock.now() + self.spec.patience
-        return any(h.more or h.resolving or ((at := h.ready_at()) is not None and at <= horizon)
-                   for h in self.bench.hosts.values())
+        return any(
+            h.more or h.resolving or ((at := h.ready_at()) is not None and at <= horizon)
+            for h in self.bench.hosts.values()
+        )
 
     async def _rest(self) -> float:
         """Seconds until something stored falls due, 0 when that is beyond the patience: the run is over."""
@@ -363,6 +374,16 @@ class Frontier:
         if len(self.bench.addresses) > 2 * len(self.bench.hosts) + 64:
             self.bench.prune()
 
+    async def _refuse_spent(self) -> None:
+        """What is still queued on a host that has given all the pages it may give is skipped, loudly."""
+        for host in [
+            h for h in self.bench.hosts.values() if h.most is not None and h.pages >= h.most and (h.more or h.window)
+        ]:
+            host.more = False
+            host.window.clear()
+            host.later.clear()
+            await self._store.refuse(host.id, "limit", f"max-pages-per-host {host.most}")
+
     async def _feed_strangers(self) -> None:
         """Hosts that a robots.txt redirect leads to: in hand for that errand, with their stored clocks."""
         wanted, self._strangers = self._strangers, {}
@@ -421,18 +442,36 @@ class Frontier:
 
     def _host(self, row: HostRow) -> Host:
         delay = None if row.crawl_delay is None else row.crawl_delay / 1000
-        next_at = max(self._mono(row.next_fetch_at), self._rest_until) if row.id else self.clock.now() + self.spec.delay
-        host = Host(row.id, row.name, politeness.delay_of(self.spec, delay), next_at, self._mono(row.blocked_until),
-                    delay, row.failures, row.pages)
+        rest = politeness.delay_of(self.spec, delay)
+        host = Host(
+            row.id,
+            row.name,
+            rest,
+            max(self._mono(row.next_fetch_at), self._start + rest * self._resumed),
+            self._mono(row.blocked_until),
+            delay,
+            row.failures,
+            row.pages,
+            self.spec.max_pages_per_host,
+        )
         for origin in row.origins:
             if origin.status is not None:
                 robots = Robots.parse(origin.body) if origin.body is not None else None
-                host.robots[origin.origin] = RobotsState(origin.status, self._mono(origin.until), robots, origin.failures)
+                host.robots[origin.origin] = RobotsState(
+                    origin.status, self._mono(origin.until), robots, origin.failures
+                )
         return host
 
     def _host_row(self, host: Host) -> HostRow:
-        return HostRow(host.id, host.name, self._wall(host.next_at), self._wall(host.blocked_until), settling.ms(host.delay),
-                       None if host.crawl_delay is None else settling.ms(host.crawl_delay), host.failures)
+        return HostRow(
+            host.id,
+            host.name,
+            self._wall(host.next_at),
+            self._wall(host.blocked_until),
+            settling.ms(host.delay),
+            None if host.crawl_delay is None else settling.ms(host.crawl_delay),
+            host.failures,
+        )
 
     def _mono(self, wall: int) -> float:
         """A stored time on today's monotonic clock, never further ahead than a day (FAULTS X4)."""
@@ -446,5 +485,12 @@ class Frontier:
         hosts = self.bench.hosts.values()
         now = self.clock.now()
         ready = sum(1 for h in hosts if (at := h.ready_at()) is not None and at <= now)
-        return Load(self.fetching, self.unsettled, len(self._idle), len(self.bench.hosts),
-                    sum(len(h.window) for h in hosts), ready, len(self._lookups))
+        return Load(
+            self.fetching,
+            self.unsettled,
+            len(self._idle),
+            len(self.bench.hosts),
+            sum(len(h.window) for h in hosts),
+            ready,
+            len(self._lookups),
+        )

@@ -27,8 +27,9 @@ class RobotsResult:
     next: Errand | None = None
 
 
-def settle_robots(visit: Visit, outcome: Outcome, extract: Extract, before: RobotsState | None, *,
-                  now: float, wall: int) -> RobotsResult:
+def settle_robots(
+    visit: Visit, outcome: Outcome, extract: Extract, before: RobotsState | None, *, now: float, wall: int
+) -> RobotsResult:
     """Decide what an origin's robots.txt says after this answer; ``before``: what it said so far."""
     errand: Errand = visit.errand
     fetch = fetch_row(outcome, "robots", wall, errand.hops + 1)
@@ -37,7 +38,11 @@ def settle_robots(visit: Visit, outcome: Outcome, extract: Extract, before: Robo
     if outcome.status in USABLE_REDIRECTS and errand.hops < HOPS and (hop := _hop(errand, visit, outcome)):
         return RobotsResult(Settlement(visit.place, fetch=fetch), next=hop)
     state = _state(outcome, before, now, wall)
-    body = BodyRow(extract.digest, extract.size, extract.codec, extract.packed) if state.status == "ok" and outcome.ok else None
+    body = (
+        BodyRow(extract.digest, extract.size, extract.codec, extract.packed)
+        if state.status == "ok" and outcome.ok
+        else None
+    )
     row = OriginRow(errand.origin, state.status, None, wall + ms(state.until - now), state.failures)
     return RobotsResult(Settlement(visit.place, fetch=fetch, body=body, origins=(row,)), state)
 

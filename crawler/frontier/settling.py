@@ -13,17 +13,19 @@ from crawler.visit import FOLLOWED, Extract, Outcome, Visit
 from storage.model import BodyRow, FetchRow, LinkRow, Place, Settlement
 
 KEPT_HEADERS = frozenset(
-    "age allow cache-control content-disposition content-encoding content-language content-length content-location "
-    "content-type date etag expires last-modified link location refresh retry-after server vary x-robots-tag "
-    "strict-transport-security content-security-policy x-content-type-options x-frame-options referrer-policy "
-    "access-control-allow-origin permissions-policy tdm-reservation tdm-policy alt-svc".split()
+    """age allow cache-control content-disposition content-encoding content-language content-length content-location
+    content-security-policy content-type date etag expires last-modified link location permissions-policy refresh
+    referrer-policy retry-after server strict-transport-security tdm-policy tdm-reservation vary x-content-type-options
+    x-frame-options x-robots-tag""".split()  # noqa: SIM905 - thirty lines of quotes read worse
 )
 """Response headers that are stored (FAULTS V4): what archives, audits and revisits need; never a cookie."""
 HEADERS_MOST = 16 * 1024  # bytes of the stored header blob (FAULTS H5)
 USABLE_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def settle(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, *, at: int, block: float | None) -> Settlement:
+def settle(
+    visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, *, at: int, block: float | None
+) -> Settlement:
     """The settlement of a page visit. ``at``: Unix ms; ``block``: seconds the host is left alone after it."""
     if outcome.fault is not None and not politeness.charged(outcome.reason):
         wait = politeness.retry_in(outcome.reason, 1) or 1.0
@@ -45,7 +47,9 @@ def _cut_short(visit: Visit, outcome: Outcome) -> bool:
     return outcome.truncated == "cut" and politeness.retry_in("cut", visit.attempts + 1) is not None
 
 
-def failure(visit: Visit, outcome: Outcome, at: int, reason: str, detail: str | None = None, block: float | None = None) -> Settlement:
+def failure(
+    visit: Visit, outcome: Outcome, at: int, reason: str, detail: str | None = None, block: float | None = None
+) -> Settlement:
     token, _, more = reason.partition(": ")
     attempt = visit.attempts + 1
     wait = politeness.retry_in(token, attempt)
@@ -65,7 +69,9 @@ def _redirect(visit: Visit, outcome: Outcome, scope: Scope, at: int) -> Settleme
         return failure(visit, outcome, at, "bad_redirect", str(error))
     link = redirect_link(visit, target, scope)
     fetch = fetch_row(outcome, "redirect", at, visit.attempts + 1)
-    return Settlement(visit.place, visit.id, visit.depth, "redirect", None, None, None, visit.attempts + 1, fetch, links=(link,))
+    return Settlement(
+        visit.place, visit.id, visit.depth, "redirect", None, None, None, visit.attempts + 1, fetch, links=(link,)
+    )
 
 
 def redirect_link(visit: Visit, target: Place, scope: Scope) -> LinkRow:
@@ -81,7 +87,9 @@ def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: in
     links = tuple(_edge(link.place, link.kind, link.rel, link.text, scope, closed) for link in extract.links)
     fetch = fetch_row(outcome, "page", at, visit.attempts + 1, extract=extract)
     body = BodyRow(extract.digest, extract.size, extract.codec, extract.packed) if extract.digest else None
-    return Settlement(visit.place, visit.id, visit.depth, "page", None, None, None, visit.attempts + 1, fetch, body, links)
+    return Settlement(
+        visit.place, visit.id, visit.depth, "page", None, None, None, visit.attempts + 1, fetch, body, links
+    )
 
 
 def _edge(target: Place, kind: str, rel: str | None, text: str | None, scope: Scope, closed: bool) -> LinkRow:
@@ -100,24 +108,40 @@ def judged(target: Place, kind: str, rel: str | None, text: str | None, scope: S
     return LinkRow(target, kind, rel, text, step, verdict.admit, verdict.reason, verdict.detail)
 
 
-def fetch_row(outcome: Outcome, kind: str, at: int, attempt: int, *, reason: str | None = None,
-              extract: Extract | None = None) -> FetchRow:
+def fetch_row(
+    outcome: Outcome, kind: str, at: int, attempt: int, *, reason: str | None = None, extract: Extract | None = None
+) -> FetchRow:
     """The attempt as it is stored."""
     found = extract or Extract()
     data = page_data(found)
     return FetchRow(
-        at, kind, reason or outcome.reason or None, outcome.status, outcome.elapsed_ms, attempt, outcome.wire_size,
-        outcome.truncated, found.mime or _mime(outcome), found.charset, found.title,
-        " ".join(sorted(found.robots)) or None, found.parse, _headers(outcome),
-        json.dumps(data, ensure_ascii=False) if data else None, outcome.address)
-
-
+        at,
+        kind,
+        reason or outcome.reason or None,
+        outcome.status,
+        outcome.elapsed_ms,
+        attempt,
+        outcome.wire_size,
+        outcome.truncated,
+        found.mime or _mime(outcome),
+        found.charset,
+        found.title,
+        " ".join(sorted(found.robots)) or None,
+        found.parse,
+        _headers(outcome),
+        json.dumps(data, ensure_ascii=False) if data else None,
+        outcome.address,
+    )
 
 
 def page_data(found: Extract) -> dict[str, Any]:
     """What goes into the page's ``data``: metadata of parsing, then the user's own keys."""
-    plain: Mapping[str, Any] = {"lang": found.lang, "canonical": found.canonical, "dropped_links": found.dropped or None,
-                                "truncated": found.truncated}
+    plain: Mapping[str, Any] = {
+        "lang": found.lang,
+        "canonical": found.canonical,
+        "dropped_links": found.dropped or None,
+        "truncated": found.truncated,
+    }
     return {k: v for k, v in plain.items() if v is not None} | dict(found.data)
 
 

@@ -76,6 +76,7 @@ class Host:
     crawl_delay: float | None = None
     failures: int = 0
     pages: int = 0
+    most: int | None = None  # pages, over the whole crawl
     busy: int = 0  # requests open
     unsent: int = 0  # of these, not on the wire yet: the clock has not started
     out: int = 0  # visits handed out and not settled
@@ -92,12 +93,12 @@ class Host:
     resolving: bool = False
 
     def ready_at(self) -> float | None:
-        """When it may be asked next, clocks of its own only; None: nothing to ask, or busy with robots.txt."""
+        """When it may be asked next, clocks of its own only; None: nothing to ask, or nothing that may be asked yet."""
         clock = max(self.next_at, self.blocked_until)
         if self.errands:
             return clock
-        if self.awaiting:
-            return None
+        if self.awaiting or (self.most is not None and self.pages + self.out >= self.most):
+            return None  # waits for robots.txt, or for what may be its last pages
         if self.window:
             return clock
         return max(clock, self.later[0][0]) if self.later else None
@@ -124,7 +125,9 @@ class Workbench:
 
     def __init__(self, limits: Limits, rest_until: float = 0.0, clocks: dict[str, float] | None = None) -> None:
         self.limits = limits
-        self.rest_until = rest_until  # no address is asked before: what was in flight when the last run ended is not known
+        self.rest_until = (
+            rest_until  # no address is asked before: what was in flight when the last run ended is not known
+        )
         self.clocks = clocks or {}  # stored clocks of addresses not met yet in this run
         self.hosts: dict[str, Host] = {}
         self.addresses: dict[str, Address] = {}
@@ -278,6 +281,7 @@ class Workbench:
 
     def release(self, visit: Visit, now: float) -> Host:
         """The visit's request is over; the host's next turn does not wait for what is made of the answer."""
+        host: Host
         host, address = visit.handle
         if visit.sent_at is None:  # it never got on the wire: the clock runs from now
             self.sent(visit, now)

@@ -19,7 +19,7 @@ MAX_STARTS = 5  # that fail in a row, at 0.2 s doubling: then workers cannot run
 _MAX_DELAY = 5.0  # s between attempts to start a worker
 
 
-class WorkerBroken(RuntimeError):  # noqa: N818 - a state of affairs, not a mistake
+class WorkerBroken(RuntimeError):
     """Parse workers do not start on this machine. A bug or a broken installation, not the web's doing."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from crawler.parse import wire
 from crawler.parse.worker import OUT_OF_MEMORY, BadExtractor
@@ -58,6 +57,7 @@ class Worker(asyncio.BufferedProtocol):
     """Held from `spawn` until `closed` is done. ``status`` of `Owner.died` is that of `subprocess.Popen.returncode`."""
 
     process: subprocess.Popen[bytes]
+    _spare: socket.socket  # the pipe once more, for what is left in it when the transport has gone
 
     def __init__(self, owner: Owner) -> None:
         self.jobs: deque[Job] = deque()
@@ -79,6 +79,7 @@ class Worker(asyncio.BufferedProtocol):
         Call it in a thread that lives as long as the pool: the kernel takes a thread's end for the parent's death.
         """
         ours, theirs = socket.socketpair()
+        self._spare = ours.dup()
         command = [sys.executable, "-m", "crawler.parse.worker", str(os.getpid()), *([extractor] if extractor else [])]
         pipe = theirs.fileno()
         held = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # inherited: Ctrl-C must not meet a half-started worker
@@ -86,6 +87,7 @@ class Worker(asyncio.BufferedProtocol):
             self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=_environment())  # noqa: S603 - our own
         except BaseException:
             ours.close()
+            self._spare.close()
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
@@ -99,6 +101,7 @@ class Worker(asyncio.BufferedProtocol):
         return (
             self.said_hello
             and self._verdict is None
+            and not (self._transport is None or self._transport.is_closing())
             and len(self.jobs) < AHEAD
             and (not self.jobs or self._bytes < AHEAD_BYTES)
         )
@@ -164,6 +167,21 @@ class Worker(asyncio.BufferedProtocol):
             self._kill("crash")
         self._owner.answered()
 
+    def _drain(self) -> None:
+        """Read what was answered before the end: a failed write closes the transport with answers still in the pipe.
+
+        Without them the page at the head would be one that was answered, and an innocent blamed.
+        """
+        with self._spare as pipe:
+            while self._verdict is None:
+                try:
+                    size = pipe.recv_into(self._inbox.room())
+                except OSError:  # reset: the worker left pages unread
+                    return
+                if not size:
+                    return
+                self.buffer_updated(size)
+
     def _receive(self, header: bytes, binary: bytes) -> None:
         if not self.said_hello:
             self._greet(header)
@@ -188,6 +206,7 @@ class Worker(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.process.kill()  # without effect on one that is ending already
         status = self.process.wait()  # microseconds: the kernel closes the pipe last but one
+        self._drain()
         self.closed.set_result(None)
         self._owner.died(self, status)
 

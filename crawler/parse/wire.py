@@ -20,7 +20,7 @@ _CHUNK = 256 << 10  # bytes: what one read takes, and some thirty ordinary answe
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-class BadFrame(ValueError):  # noqa: N818 - named like BadSpec
+class BadFrame(ValueError):
     """The other side does not keep to the format: it is broken or taken over."""
 
 

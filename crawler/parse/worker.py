@@ -40,7 +40,7 @@ _PR_SET_PDEATHSIG = 1
 Extractor = Callable[[Any, str], Mapping[str, Any]]
 
 
-class BadExtractor(ValueError):  # noqa: N818 - named like BadSpec
+class BadExtractor(ValueError):
     """The user's extractor cannot be loaded; the message says why."""
 
 
