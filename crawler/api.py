@@ -6,8 +6,8 @@ The command line is its first user.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from crawler.engine import Ending, Engine, OnPages, OnProgress, Stop
 from crawler.fetch.addresses import literal
 from crawler.fetch.many import fetch_all
 from crawler.fetch.pool import FetchPool
+from crawler.log import log
 from crawler.parse.pool import ParsePool
 from crawler.spec import BadSpec, CrawlSpec, from_mapping
 from crawler.url import InvalidUrl, admit
@@ -50,12 +51,6 @@ def _loopback(host: str) -> bool:
     return address.is_loopback if address is not None else host == "localhost"
 
 
-def changes(spec: CrawlSpec, stored: JsonObject) -> list[str]:
-    """The settings that differ from those of the last run, seeds apart."""
-    now = spec.to_json()
-    return [name for name in now if name in stored and name not in ("seeds", "header") and now[name] != stored[name]]
-
-
 async def run_async(
     spec: CrawlSpec,
     store: str | Path,
@@ -63,19 +58,60 @@ async def run_async(
     stop: Stop | None = None,
     on_pages: OnPages | None = None,
     on_progress: OnProgress | None = None,
-    seeds: Sequence[Place] | None = None,
+    note: Callable[[str], None] = log.info,
 ) -> Ending:
-    """Crawl into a file until it ends; the same call again goes on. Raises BadSpec or StoreError before anything is sent."""
-    places = seed_places(spec) if seeds is None else seeds
-    clock, stop = SystemClock(), stop or Stop()
+    """Crawl into a file until it ends; the same call again goes on. Raises BadSpec or StoreError before anything is sent.
+
+    ``note`` gets sentences a person should read: settings that have changed since the last run.
+    """
+    places, clock, stop = seed_places(spec), SystemClock(), stop or Stop()
     async with AsyncExitStack() as stack:
         sqlite = await stack.enter_async_context(SqliteStore(Path(store)))
         known, stored = _history(sqlite)
+        changed = changes(spec, stored) if stored else {}
+        for name, (before, now) in changed.items():
+            note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
         fetcher = await stack.enter_async_context(FetchPool(spec, [*known, *places]))
         parser = await stack.enter_async_context(ParsePool(spec.parsers, spec.extractor))
         engine = Engine(spec, sqlite, fetcher, parser, clock, stop, on_pages=on_pages, on_progress=on_progress)
-        changed = changes(spec, stored) if stored else []
-        return await engine.run(places, rescope=any(name in SCOPE_SETTINGS for name in changed))
+        with _no_lost_exceptions():
+            return await engine.run(places, rescope=not changed.keys().isdisjoint(SCOPE_SETTINGS))
+
+
+def changes(spec: CrawlSpec, stored: JsonObject) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ from those of the last run, seeds apart: name to (before, now)."""
+    now = spec.to_json()
+    names = [name for name in now if name in stored and name not in ("seeds", "header")]
+    return {name: (stored[name], now[name]) for name in names if now[name] != stored[name]}
+
+
+def _word(value: Any) -> str:
+    return "the default" if value in (None, []) else ", ".join(value) if isinstance(value, list) else str(value)
+
+
+@contextmanager
+def _no_lost_exceptions() -> Iterator[None]:
+    """What a callback raises is a bug like any other: it ends the run instead of hanging it (FAULTS X8)."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    lost: list[BaseException] = []
+
+    def handler(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if task is not None and isinstance(error, Exception) and not isinstance(error, OSError):
+            lost.append(error)
+            task.cancel()
+        else:
+            log.warning("%s", context.get("message"))
+
+    loop.set_exception_handler(handler)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if lost:
+            raise lost[0] from None
+        raise
+    finally:
+        loop.set_exception_handler(None)
 
 
 def finished(spec: CrawlSpec, file: Path) -> bool:

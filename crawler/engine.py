@@ -28,6 +28,7 @@ from crawler.writer import Writer
 from storage.model import Counts, Place, Settlement, Tally
 from storage.store import Store
 
+UNPACKED = 24  # pages between parsing and the writer: each may have 10,000 links, about 7 MB
 GRACE = 8.0  # seconds fetches in flight may take after the first stop (FAULTS D5, D6)
 
 
@@ -119,6 +120,7 @@ class Engine:
         self.stop = stop
         self._on_pages = on_pages
         self._on_progress = on_progress
+        self._unpacked = asyncio.Semaphore(UNPACKED)
         self._pages: dict[int, Page] = {}  # to be yielded once they are durable
         self._meter = Meter()
         self._done = 0
@@ -193,12 +195,13 @@ class Engine:
         outcome = await self.fetcher.fetch(visit)
         self.frontier.release(visit, outcome)
         visited(visit.url, outcome.status, outcome.reason, outcome.elapsed_ms, outcome.wire_size)
-        extract = await self._extract(visit, outcome)
-        settlement = self.frontier.settle(visit, outcome, extract)
         self._answered |= visit.kind is Kind.PAGE and outcome.status is not None
-        if self._on_pages and settlement.outcome == "page" and visit.id is not None:
-            self._pages[visit.id] = _page(visit, outcome, extract, settlement)
-        await self.writer.put(settlement)
+        async with self._unpacked:
+            extract = await self._extract(visit, outcome)
+            settlement = self.frontier.settle(visit, outcome, extract)
+            if self._on_pages and settlement.outcome == "page" and visit.id is not None:
+                self._pages[visit.id] = _page(visit, outcome, extract, settlement)
+            await self.writer.put(settlement)
 
     async def _extract(self, visit: Visit, outcome: Outcome) -> Extract:
         """Digest, pack and, where it is HTML, parse the body of a 2xx answer; all of it in a parse worker."""
@@ -228,6 +231,9 @@ class Engine:
 
     async def _watch(self) -> None:
         while True:
+            room = self.store.room()
+            if room is not None and room < self.spec.min_free:
+                self.frontier.pause(2.0, f"the disk has {room / 2**20:,.0f} MiB free, --min-free asks for more")
             if self._on_progress:
                 self._on_progress(self.snapshot())
             await asyncio.sleep(1.0)
@@ -237,15 +243,7 @@ class Engine:
         """The crawl as it is now."""
         stats, load, now = self.fetcher.stats, self.frontier.load(), self.clock.now()
         rate = self._meter.add(now, self._done)
-        delay = max((host.delay for host in self.frontier.bench.hosts.values()), default=0.0)
-        bound = bound_by(
-            load,
-            self.spec,
-            parsing=self.parser.queued,
-            backlog=self.writer.backlog,
-            paused=self.frontier.paused_until > now,
-            longest=delay,
-        )
+        bound = bound_by(load, self.spec, parsing=self.parser.queued, backlog=self.writer.backlog)
         eta, why = estimate(self._counts, rate)
         return Snapshot(
             self._counts, stats.requests, stats.opened, stats.reused, stats.bytes, rate, bound, eta, why, load

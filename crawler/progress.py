@@ -36,7 +36,7 @@ class Snapshot:
             "eta": None if self.eta is None else round(self.eta),
             "eta_reason": self.eta_reason,
             "fetching": self.load.fetching,
-            "ready": self.load.ready,
+            "waiting": self.load.waiting,
             "hosts_in_hand": self.load.hosts,
         }
 
@@ -56,19 +56,24 @@ class Meter:
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
 
 
-def bound_by(load: Load, spec: CrawlSpec, *, parsing: int, backlog: int, paused: bool, longest: float) -> str:
+def bound_by(load: Load, spec: CrawlSpec, *, parsing: int, backlog: int) -> str:
     """What more of would make the crawl faster, in words a person can act on."""
-    waits = load.fetching + load.ready < min(load.hosts, spec.connections) and longest > 0
+    resting = load.longest > 0 and load.waiting * 2 >= load.hosts
     cases = (
-        (paused, "paused: our own machine or network"),
-        (backlog >= CROWDED, "disk: settlements wait for their commit"),
+        (load.paused, f"a pause: {load.paused}"),
+        (backlog >= CROWDED, "the disk: settlements wait for their commit"),
         (load.fetching >= spec.connections, f"connections: all {spec.connections} are in use"),
         (parsing > 4 * max(1, spec.parsers), f"parsing: {parsing} pages wait for {spec.parsers} workers"),
-        (spec.max_rate, f"max-rate: {spec.max_rate} pages/s"),
-        (waits, f"politeness: {load.hosts} host{'s' * (load.hosts != 1)} × {longest:g} s; more workers will not help"),
-        (load.fetching, "network: the hosts' answers"),
+        (spec.max_rate, f"--max-rate: {spec.max_rate} pages/s"),
+        (resting, f"politeness: {plural(load.hosts, 'host')} × {load.longest:g} s; more workers will not help"),
+        (load.fetching, "the network: answers are awaited"),
     )
-    return next((words for holds, words in cases if holds), "frontier: nothing known is due")
+    return next((words for holds, words in cases if holds), "the frontier: nothing known is due")
+
+
+def plural(n: int, noun: str) -> str:
+    """``1 page``, ``2,000 pages``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def estimate(counts: Counts, rate: float) -> tuple[float | None, str]:

@@ -166,8 +166,10 @@ def from_toml(path: Path) -> dict[str, Any]:
     """The settings of a TOML spec file, still untyped (merge options over them, then `from_mapping`)."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadSpec(f"{path}: {error}") from None
+    except OSError as error:
+        raise BadSpec(f"spec file {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSpec(f"spec file {path}: {error}") from None
 
 
 def default_of(name: str) -> Any:

@@ -11,6 +11,7 @@ from storage.store import Store
 
 BATCH = 200  # settlements in one transaction at most
 READY = 100  # as many make a transaction worth its fsync (52 ms for 200 pages, DESIGN §7)
+LINKS = 50_000  # held at most, about 35 MB: a page may have 10,000
 OLDEST = 1.0  # seconds a settlement waits at most: what a power cut may cost
 POLL = 0.02  # seconds between two looks whether the frontier starves
 
@@ -36,7 +37,8 @@ class Writer:
         self._on_commit = on_commit
         self._held: list[Settlement] = []
         self._oldest = 0.0
-        self._room = asyncio.Semaphore(2 * BATCH)
+        self._links = 0
+        self._room = asyncio.Condition()
         self._news = asyncio.Event()
         self._closing = False
         self.commits = 0
@@ -48,10 +50,12 @@ class Writer:
 
     async def put(self, settlement: Settlement) -> None:
         """Hand over a settlement; durable when `on_commit` has been called with it."""
-        await self._room.acquire()
-        if not self._held:
-            self._oldest = self._clock.now()
-        self._held.append(settlement)
+        async with self._room:
+            await self._room.wait_for(lambda: len(self._held) < 2 * BATCH and self._links < LINKS)
+            if not self._held:
+                self._oldest = self._clock.now()
+            self._held.append(settlement)
+            self._links += len(settlement.links)
         self._news.set()
 
     async def run(self) -> None:
@@ -70,7 +74,9 @@ class Writer:
         while not self._closing:
             self._news.clear()
             age = self._clock.now() - self._oldest
-            if len(self._held) >= READY or (self._held and (age >= OLDEST or self._starving())):
+            if len(self._held) >= READY or self._links >= LINKS:
+                return
+            if self._held and (age >= OLDEST or self._starving()):
                 return
             try:
                 async with asyncio.timeout(min(POLL, max(0.0, OLDEST - age)) if self._held else None):
@@ -82,9 +88,10 @@ class Writer:
         batch, self._held = self._held[:BATCH], self._held[BATCH:]
         start = self._clock.now()
         await self._store.commit(batch, now=self._clock.wall(), tally=self._tally())
-        self._oldest = self._clock.now()
-        self.busy += self._oldest - start
+        self._oldest = start  # what came meanwhile is no older
+        self.busy += self._clock.now() - start
         self.commits += 1
-        for _ in batch:
-            self._room.release()
+        async with self._room:
+            self._links -= sum(len(s.links) for s in batch)
+            self._room.notify_all()
         await self._on_commit(batch)

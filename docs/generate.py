@@ -185,7 +185,7 @@ def faults() -> str:
     rows = []
     for path in sorted(HERE.parent.glob("tests/test_*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            named = re.match(r"test_((?:[a-z]\d+_)+)", getattr(node, "name", ""))
+            named = re.match(r"test_((?:[a-z]\d+_)+)", getattr(node, "name", None) or "")
             if named and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 ids = named[1].strip("_").upper().split("_")
                 text = " ".join((ast.get_docstring(node) or "").split()).replace("|", "\\|")

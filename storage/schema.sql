@@ -207,6 +207,6 @@ FROM run;
 -- the whole crawl in one row; slowest_ms: what the host with the longest queue needs at its delay
 CREATE VIEW counts AS SELECT
   coalesce(sum(pages), 0) AS pages, coalesce(sum(redirects), 0) AS redirects, coalesce(sum(failed), 0) AS failures,
-  coalesce(sum(skipped), 0) AS skipped, coalesce(sum(queued), 0) AS queued, coalesce(sum(name <> ''), 0) AS hosts,
+  coalesce(sum(skipped), 0) AS skipped, coalesce(sum(queued), 0) AS queued, coalesce(sum(pages + redirects + failed + queued > 0), 0) AS hosts,
   coalesce(max(queued * coalesce(delay, 0)), 0) AS slowest_ms
 FROM host;

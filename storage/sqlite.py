@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from storage.model import Begun, Counts, HostRow, JsonObject, OriginRow, Pending
 from storage.store import Judge, StoreError, StoreUnreadable
 
 PRAGMAS = """PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
+PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
 PRAGMA journal_size_limit = 67108864;"""
 
 HOSTS = """SELECT id, name, next_fetch_at, blocked_until, delay, crawl_delay, failures, pages, queued FROM host
@@ -231,6 +232,9 @@ class SqliteStore:
 
     async def counts(self) -> Counts:
         return Counts(*(await self._rows("SELECT * FROM counts"))[0])
+
+    def room(self) -> int | None:
+        return shutil.disk_usage(self.path.parent).free
 
     async def pending(self, *, now: int) -> Pending:
         queued = (await self.counts()).queued

@@ -1,8 +1,8 @@
 """The documentation is run: its examples against a small web on loopback, its tables against the program.
 
-In an example `https://example.org/` stands for that web, and a crawl gets a short delay. `<!-- not run: why -->` above a
-block leaves it out. The blocks of a page run in order in one folder, which holds a finished `crawl.db`. A Python block
-that begins with `# name.py` is saved under that name as well.
+In an example `https://example.org/` stands for that web, a crawl gets a short delay, and one from Python a new file.
+`<!-- not run: why -->` above a block leaves it out. The blocks of a page run in order in one folder, which holds a
+finished `crawl.db`. A Python block that begins with `# name.py` is saved under that name as well.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n)?^```(?P<kind>sh|console|python|sql|toml)\n(?P<code>.*?)^```$",
                    re.M | re.S)
-SHORT = {"crawler crawl ": "crawler crawl --delay 0.02 ", 'contact="': 'delay=0.02, contact="'}
+SHORT = {"crawler crawl ": "crawler crawl --delay 0.02 ", 'contact="': 'delay=0.02, contact="',
+         'store="crawl.db"': 'store="fresh.db"'}
 SITE = {"/": page("/a", "/b", "/gone", "/private/x"), "/a": page("/"), "/b": page("/a")}
 
 

@@ -72,8 +72,6 @@ def crawl(
     if not settings["seeds"]:
         raise BadSpec("no seed given: name a URL, a file of URLs, or - for stdin")
     spec = from_mapping(settings)
-    if file.exists():
-        say_what_changed(spec, file)
     _go(spec, file, progress, log, log_format, as_json)
 
 
@@ -91,7 +89,6 @@ def resume(file: Path, progress: str, log: Path | None, log_format: str, as_json
             f"note: the values of header {', '.join(missing)} are not stored in the file; give --header again to send them"
         )
     spec = from_mapping(stored | given(options))
-    say_what_changed(spec, file)
     _go(spec, file, progress, log, log_format, as_json)
 
 
@@ -125,20 +122,6 @@ def stored_spec(file: Path) -> dict[str, Any]:
         return dict(run.spec)
 
 
-def say_what_changed(spec: CrawlSpec, file: Path) -> None:
-    """Name each setting that differs from the last run's."""
-    from crawler.api import changes
-    from storage.reader import open_reader
-
-    with open_reader(file) as reader:
-        run = reader.run()
-    if run is None:
-        return
-    now = spec.to_json()
-    for name in changes(spec, run.spec):
-        say(f"changed from now on: {name.replace('_', '-')} {run.spec[name]!r} -> {now[name]!r}")
-
-
 def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format: str, as_json: bool) -> None:
     """Run to the end with signals, progress and log in place; exit with the ending's code."""
     import asyncio
@@ -159,7 +142,7 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stop, signals, task)
         with view(progress, spec) as show, log_to(log, log_format):
-            return await run_async(spec, file, stop=stop, on_progress=show)
+            return await run_async(spec, file, stop=stop, on_progress=show, note=say)
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:

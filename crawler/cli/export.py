@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from crawler.spec import BadSpec
+
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "json"}
 
 
@@ -37,9 +39,9 @@ def export(file: Path, target: Path, sql: str, force: bool, raw: bool) -> None:
             os.fsync(out.fileno())
         part.replace(target)
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise click.UsageError(f"{error}\nIn: {sql}") from None
+        raise BadSpec(f"SQL: {error}, in: {sql}") from None
     except OSError as error:
-        raise click.ClickException(f"cannot write {target}: {error.strerror}") from None
+        raise BadSpec(f"cannot write {target}: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
     click.echo(f"{count:,} rows in {target}", err=True)

@@ -50,10 +50,16 @@ def line(outcome: Outcome) -> str:
     """One outcome for people."""
     from crawler.text import printable
 
-    what = str(outcome.status) if outcome.status is not None else printable(outcome.reason)
+    failed, _, why = outcome.reason.partition(": ")
+    what = str(outcome.status) if outcome.status is not None else failed
     target = f" -> {printable(outcome.location)}" if outcome.location else ""
     cut = f" (cut: {outcome.truncated})" if outcome.truncated else ""
-    return f"{what:>4} {len(outcome.body):>9,} B {outcome.elapsed_ms:>6,} ms  {printable(outcome.url)}{target}{cut}"
+    note = f"  ({printable(why)})" if why else ""
+    return (
+        f"{what:>4} {len(outcome.body):>9,} B {outcome.elapsed_ms:>6,} ms  {printable(outcome.url)}{target}{cut}{note}"
+    )
+        f"  ({printable(why)})" if why else ""
+    )
 
 
 def as_object(outcome: Outcome) -> dict[str, Any]:

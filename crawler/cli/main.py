@@ -39,9 +39,8 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            super().main(*args, **{**kwargs, "standalone_mode": False})
-        except click.exceptions.Exit as done:
-            sys.exit(done.exit_code)
+            code = super().main(*args, **{**kwargs, "standalone_mode": False})  # which returns an Exit's code
+            sys.exit(code if isinstance(code, int) else 0)
         except BaseException as error:  # noqa: BLE001 - the last resort: every error becomes a sentence and a code
             sys.exit(exit_code(error))
 

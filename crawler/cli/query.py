@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from crawler.spec import BadSpec
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -31,4 +33,4 @@ def query(file: Path, sql: str, form: str, raw: bool) -> None:
             names, rows = reader.query(text)
             write_rows(names, rows, form, raw=raw)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            raise click.UsageError(f"{error}\nIn: {text}") from None
+            raise BadSpec(f"SQL: {error}, in: {text}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crawler.cli.errors import say
+from crawler.progress import plural
 from crawler.text import printable
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ WORDS = {
     "interrupted": "interrupted; the same command, or `crawler resume {file}`, goes on from here",
 }
 
+ASK = '  ask it: crawler query {file} "SELECT url, status, title FROM pages LIMIT 10"'
 FAILED = "SELECT reason, count(*) FROM url WHERE outcome = 'failure' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
 SKIPPED = "SELECT reason, count(*) FROM url WHERE outcome = 'skipped' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
 
@@ -30,6 +32,8 @@ SKIPPED = "SELECT reason, count(*) FROM url WHERE outcome = 'skipped' GROUP BY r
 def duration(seconds: float) -> str:
     """``42 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 d 4 h``."""
     whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f} s"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
@@ -50,13 +54,13 @@ def print_ending(ending: Ending, file: Path, as_json: bool) -> None:
 
 
 def describe(ending: Ending, file: Path, reader: Reader) -> str:
-    counts = ending.counts
+    counts, rate = ending.counts, ending.requests / max(ending.seconds, 0.001)
     lines = [
         WORDS[ending.state].format(file=file),
-        f"  {counts.pages:,} pages, {counts.redirects:,} redirects, {counts.failures:,} failures, {counts.skipped:,} skipped, "
-        f"{counts.queued:,} queued on {counts.hosts:,} hosts",
-        f"  {duration(ending.seconds)}, {ending.requests:,} requests ({ending.requests / max(ending.seconds, 0.001):.1f}/s), "
-        f"{ending.connections:,} connections opened, {ending.reused:,} requests reused one",
+        f"  {plural(counts.pages, 'page')}, {plural(counts.redirects, 'redirect')}, {plural(counts.failures, 'failure')}, "
+        f"{counts.skipped:,} skipped, {counts.queued:,} queued on {plural(counts.hosts, 'host')}",
+        f"  {duration(ending.seconds)}, {plural(ending.requests, 'request')} ({rate:.1f}/s), "
+        f"{plural(ending.connections, 'connection')} opened, {ending.reused:,} requests reused one",
     ]
     for title, sql in (("failed", FAILED), ("skipped", SKIPPED)):
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in reader.query(sql)[1])
@@ -64,8 +68,8 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
             lines.append(f"  {title}: {reasons}")
     lines += _deferred(ending, reader)
     if not ending.answered:
-        lines += _silent(reader)
-    return "\n".join([*lines, f'  ask it: crawler query {file} "SELECT url, status, title FROM pages LIMIT 10"'])
+        return "\n".join(["nothing was crawled: no seed answered", *_silent(reader), *lines[1:]])
+    return "\n".join([*lines, ASK.format(file=file)])
 
 
 def _deferred(ending: Ending, reader: Reader) -> list[str]:
@@ -91,7 +95,7 @@ def _deferred(ending: Ending, reader: Reader) -> list[str]:
 def _silent(reader: Reader) -> list[str]:
     _, rows = reader.query("""SELECT f.url, coalesce(f.reason, 'status ' || f.status) FROM fetches f
         WHERE f.outcome IN ('failure', 'robots') ORDER BY f.id DESC LIMIT 3""")
-    return ["  no seed answered:", *(f"    {printable(url)}: {printable(str(why))}" for url, why in rows)]
+    return [f"  {printable(url)}: {printable(str(why))}" for url, why in rows]
 
 
 def say_finished(file: Path) -> None:

@@ -33,17 +33,18 @@ Resolve = Callable[[Place], Awaitable[tuple[str, tuple[str, ...]] | None]]
 """Looks up a place's host: (address group, pinned addresses), or None when it cannot be resolved."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Load:
-    """What the frontier is doing, for `progress`."""
+    """What the frontier is doing, for `progress`. ``hosts`` have something to ask; ``waiting`` of them for their clock,
+    whose ``longest`` delay is given in s; ``paused``: why nobody is asked at all."""
 
     fetching: int = 0
     unsettled: int = 0
-    idle_workers: int = 0
     hosts: int = 0
     rows: int = 0
-    ready: int = 0
-    resolving: int = 0
+    waiting: int = 0
+    longest: float = 0.0
+    paused: str = ""
 
 
 class Frontier:
@@ -67,6 +68,7 @@ class Frontier:
         self.fetching = 0
         self.unsettled = 0
         self.paused_until = 0.0
+        self._pause = ""
         self.limit_reached = False
         self._store = store
         self._resolve = resolve
@@ -100,7 +102,7 @@ class Frontier:
         self.fetching -= 1
         host = self.bench.release(visit, now)
         if outcome.fault is not None and not politeness.charged(outcome.reason):
-            self.pause(1.0)
+            self.pause(1.0, f"our own machine or network: {outcome.reason}")
         elif politeness.connect_failed(outcome):
             host.failures += 1
         elif outcome.fault is None:
@@ -146,8 +148,9 @@ class Frontier:
         row = refusal.row
         return Settlement(row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts)
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, why: str) -> None:
         """No new visit for so long; nobody is charged."""
+        self._pause = why
         self.paused_until = max(self.paused_until, self.clock.now() + seconds)
 
     # --- the writer
@@ -482,15 +485,14 @@ class Frontier:
 
     def load(self) -> Load:
         """A snapshot for `progress`."""
-        hosts = self.bench.hosts.values()
         now = self.clock.now()
-        ready = sum(1 for h in hosts if (at := h.ready_at()) is not None and at <= now)
+        turns = [(at, h) for h in self.bench.hosts.values() if (at := h.ready_at()) is not None]
         return Load(
-            self.fetching,
-            self.unsettled,
-            len(self._idle),
-            len(self.bench.hosts),
-            sum(len(h.window) for h in hosts),
-            ready,
-            len(self._lookups),
+            fetching=self.fetching,
+            unsettled=self.unsettled,
+            hosts=len(turns),
+            rows=sum(len(h.window) for _, h in turns),
+            waiting=sum(at > now for at, _ in turns),
+            longest=max((h.delay for at, h in turns if at > now), default=0.0),
+            paused=self._pause if self.paused_until > now else "",
         )

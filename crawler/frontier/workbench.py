@@ -218,14 +218,16 @@ class Workbench:
                 continue
             turn = self._next(host, now)
             if isinstance(turn, Visit):
-                self._hand_out(turn, host, address)
+                self._hand_out(turn, host, address, now)
             self.place(host)
             self._schedule(address)
             if turn is not None:
                 return turn
         return None
 
-    def _hand_out(self, visit: Visit, host: Host, address: Address) -> None:
+    def _hand_out(self, visit: Visit, host: Host, address: Address, now: float) -> None:
+        host.next_at = max(host.next_at, now)  # behind all whose time has come: no host takes all its turns in a row
+        address.next_at = max(address.next_at, now)
         host.busy += 1
         host.unsent += 1
         host.out += 1

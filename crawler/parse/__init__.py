@@ -1,0 +1,1 @@
+"""What a body holds, found out in processes that may die."""

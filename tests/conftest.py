@@ -1,0 +1,30 @@
+"""What many tests need: a crawl file of their own, and a known web that ends with the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.web import Handler, Web
+
+Serve = Callable[..., Awaitable[Web]]
+
+
+@pytest.fixture
+def crawl_file(tmp_path: Path) -> Path:
+    """Where a crawl may be kept; nothing is there yet."""
+    return tmp_path / "crawl.db"
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """``web = await serve(site, ...)``: handler K on 127.0.1.K until the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*handlers: Handler) -> Web:
+            return await stack.enter_async_context(Web(*handlers))
+
+        yield start
