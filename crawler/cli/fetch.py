@@ -58,8 +58,6 @@ def line(outcome: Outcome) -> str:
     return (
         f"{what:>4} {len(outcome.body):>9,} B {outcome.elapsed_ms:>6,} ms  {printable(outcome.url)}{target}{cut}{note}"
     )
-        f"  ({printable(why)})" if why else ""
-    )
 
 
 def as_object(outcome: Outcome) -> dict[str, Any]:

@@ -23,6 +23,7 @@ AHEAD_BYTES = 2 << 20  # beyond which one page at a time
 BACKSTOP = 12.0  # s for one page on the parent's clock; the kernel's 10 s in the worker come first
 START = 30.0  # s until a new worker must have said hello
 _JOIN = 64 << 10  # bytes up to which copying a body costs less than a second write
+_SLICE = 128 << 10  # bytes handed to the transport at once
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TIMEOUTS = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)
 
@@ -67,6 +68,8 @@ class Worker(asyncio.BufferedProtocol):
         self._owner = owner
         self._inbox = wire.Inbox()
         self._transport: asyncio.Transport | None = None
+        self._outbox: deque[memoryview] = deque()
+        self._full = False
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
         self._since = self._clock()  # when the page at the head got there, or the process was started
         self._bytes = 0
@@ -113,10 +116,26 @@ class Worker(asyncio.BufferedProtocol):
         self.jobs.append(job)
         self._bytes += len(job.body)
         if len(job.body) < _JOIN:
-            self._transport.write(job.request() + job.body)
+            self._outbox.append(memoryview(job.request() + job.body))
         else:
-            self._transport.write(job.request())
-            self._transport.write(job.body)
+            self._outbox += (memoryview(job.request()), memoryview(job.body))
+        self._write()
+
+    def _write(self) -> None:
+        """Hand on what the pipe takes, a slice at a time: the transport copies what it has to keep."""
+        assert self._transport is not None
+        while self._outbox and not self._full and not self._transport.is_closing():
+            piece = self._outbox.popleft()
+            if len(piece) > _SLICE:
+                self._outbox.appendleft(piece[_SLICE:])
+            self._transport.write(piece[:_SLICE])
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._write()
 
     def check(self, *, forgive: bool = False) -> None:
         """The backstop. ``forgive``: the clock ran while nobody did (a suspended process); start over."""
