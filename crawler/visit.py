@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage.model import Place
 
@@ -152,8 +152,7 @@ FOLLOWED = frozenset(
 """Link kinds that are followed (CONTRACT §2); the others are edges only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One edge of a page. ``place.url`` is canonical (``mailto:`` and other non-web schemes as written)."""
 
     place: Place

@@ -23,7 +23,7 @@ TARGET = """CREATE TEMP TABLE IF NOT EXISTS target (
   admit INTEGER, reason TEXT, detail TEXT, seed INTEGER, id INTEGER)"""
 CLEAR = "DELETE FROM temp.target"
 LOAD = """INSERT INTO temp.target (n, origin, host, path, depth, parent, admit, reason, detail, seed)
-SELECT key, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8
+SELECT key, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, coalesce(value->>8, 0)
 FROM json_each(?)"""
 ADD = """INSERT INTO url (origin, host, path, depth, parent, seed, due_at, outcome, reason, detail)
 SELECT origin, host, path, depth, parent, seed,
@@ -217,7 +217,8 @@ def _collect(batch: Sequence[Settlement], names: Names) -> tuple[Targets, list[l
 async def _discover(db: aiosqlite.Connection, targets: Targets, limit: dict[str, int]) -> None:
     await db.execute(CLEAR)
     if targets.rows:
-        await db.execute(LOAD, (json.dumps(targets.rows),))
+        plain = [row[:6] if row[6] is None and not row[8] else row for row in targets.rows]  # half of the JSON
+        await db.execute(LOAD, (json.dumps(plain),))
         await db.execute(ADD, limit)
         await db.execute(IDENTIFY)
 

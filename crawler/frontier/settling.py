@@ -84,7 +84,7 @@ def redirect_link(visit: Visit, target: Place, scope: Scope) -> LinkRow:
 
 def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: int) -> Settlement:
     closed = "nofollow" in extract.robots
-    links = tuple(_edge(link.place, link.kind, link.rel, link.text, scope, closed) for link in extract.links)
+    links = tuple([_edge(*link, scope, closed) for link in extract.links])
     fetch = fetch_row(outcome, "page", at, visit.attempts + 1, extract=extract)
     body = BodyRow(extract.digest, extract.size, extract.codec, extract.packed) if extract.digest else None
     return Settlement(

@@ -107,7 +107,7 @@ def _links(
     if not set(map(type, rels)) | set(map(type, texts)) <= {str, type(None)}:
         raise TypeError("a rel or text is no text")
     places = [Place(*sites[number], path) for number, path in zip(at, paths, strict=True)]
-    return tuple([Link(*parts) for parts in zip(places, kinds, rels, texts, strict=True)])
+    return tuple(map(Link._make, zip(places, kinds, rels, texts, strict=True)))
 
 
 class Inbox:
