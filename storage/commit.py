@@ -1,19 +1,19 @@
 """One transaction for a batch of settlements: what became of each URL, what was found, what the hosts' clocks say.
 
 Every statement is set-based over `json_each`: a statement a batch instead of a statement a row, so that SQLite works
-without the interpreter lock while the event loop goes on. Bodies travel as one blob that SQL cuts into slices.
+without the interpreter lock while the event loop goes on. Bodies travel as one blob that SQL cuts into slices. All
+of it is plain synchronous code: it runs in the write connection's own thread, one hop a transaction.
 """
 
 from __future__ import annotations
 
-import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiosqlite
-
 from storage.model import BodyRow, HostRow, LinkRow, Place, Settlement
+from storage.text import to_json
 
 DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
 
@@ -92,24 +92,24 @@ class Names:
         self.hosts: dict[str, int] = {}
         self.origins: dict[str, int] = {}
 
-    async def learn(self, db: aiosqlite.Connection, places: dict[str, str], hosts: set[str]) -> None:
+    def learn(self, db: sqlite3.Connection, places: dict[str, str], hosts: set[str]) -> None:
         """``places``: origin name to host name; ``hosts``: more host names. Afterwards all of them have ids."""
         if len(self.origins) > self.LIMIT:
             self.forget()
         new = sorted((hosts | set(places.values())) - self.hosts.keys())
         if new:
-            await db.execute("INSERT OR IGNORE INTO host (name) SELECT value FROM json_each(?)", (json.dumps(new),))
-            rows = await db.execute_fetchall(
-                "SELECT h.name, h.id FROM json_each(?) e JOIN host h ON h.name = e.value", (json.dumps(new),)
+            db.execute("INSERT OR IGNORE INTO host (name) SELECT value FROM json_each(?)", (to_json(new),))
+            rows = db.execute(
+                "SELECT h.name, h.id FROM json_each(?) e JOIN host h ON h.name = e.value", (to_json(new),)
             )
             self.hosts.update((name, id_) for name, id_ in rows)
         new_origins = [[o, self.hosts[h]] for o, h in sorted(places.items()) if o not in self.origins]
         if new_origins:
-            rows_json = json.dumps(new_origins)
-            await db.execute(
+            rows_json = to_json(new_origins)
+            db.execute(
                 "INSERT OR IGNORE INTO origin (name, host) SELECT value->>0, value->>1 FROM json_each(?)", (rows_json,)
             )
-            rows = await db.execute_fetchall(
+            rows = db.execute(
                 "SELECT o.name, o.id FROM json_each(?) e JOIN origin o ON o.name = e.value->>0", (rows_json,)
             )
             self.origins.update((name, id_) for name, id_ in rows)
@@ -163,31 +163,34 @@ class Targets:
         return n
 
 
-async def apply(
-    db: aiosqlite.Connection,
-    names: Names,
-    batch: Sequence[Settlement],
-    *,
-    now: int,
-    run: int,
-    max_depth: int | None,
-    first_fetch: int,
-) -> None:
-    """Write the batch; the caller holds the transaction. ``first_fetch`` is the id the batch's first fetch row gets."""
-    await names.learn(db, *_mentioned(batch))
-    limit = {"now": now, "max_depth": DEEP if max_depth is None else max_depth}
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a commit is told: the time (Unix ms), the run, the depth limit, and the id its first fetch row gets."""
+
+    now: int
+    run: int
+    max_depth: int | None
+    first_fetch: int
+
+    @property
+    def limit(self) -> dict[str, int]:
+        return {"now": self.now, "max_depth": DEEP if self.max_depth is None else self.max_depth}
+
+
+def apply(db: sqlite3.Connection, names: Names, batch: Sequence[Settlement], facts: Facts) -> None:
+    """Write the batch; the caller holds the transaction."""
+    names.learn(db, *_mentioned(batch))
     targets, edges, owns = _collect(batch, names)
-    await _discover(db, targets, limit)
+    _discover(db, targets, facts.limit)
     bodies = _Bodies([s.body for s in batch if s.body])
-    await bodies.write(db)
-    fetch_ids = await _fetches(db, batch, bodies, owns, run, first_fetch)
-    await _settle(db, batch, fetch_ids)
-    sources = [s.url_id for s in batch if s.links]
-    if sources:
-        await db.execute(UNLINK, (json.dumps(sources),))
-        await db.execute(LINK, (json.dumps(edges),))
-    await _shorten(db, batch, targets, limit)
-    await _clocks(db, batch, names, fetch_ids)
+    bodies.write(db)
+    fetch_ids = _fetches(db, batch, bodies, owns, facts)
+    _settle(db, batch, fetch_ids)
+    db.execute(UNLINK, (to_json([s.url_id for s in batch if s.outcome in ("page", "redirect")]),))
+    if edges:
+        db.execute(LINK, (to_json(edges),))
+    _shorten(db, batch, targets, facts.limit)
+    _clocks(db, batch, names, fetch_ids)
 
 
 def _mentioned(batch: Sequence[Settlement]) -> tuple[dict[str, str], set[str]]:
@@ -214,37 +217,35 @@ def _collect(batch: Sequence[Settlement], names: Names) -> tuple[Targets, list[l
     return targets, edges, owns
 
 
-async def _discover(db: aiosqlite.Connection, targets: Targets, limit: dict[str, int]) -> None:
-    await db.execute(CLEAR)
+def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, int]) -> None:
+    db.execute(CLEAR)
     if targets.rows:
         plain = [row[:6] if row[6] is None and not row[8] else row for row in targets.rows]  # half of the JSON
-        await db.execute(LOAD, (json.dumps(plain),))
-        await db.execute(ADD, limit)
-        await db.execute(IDENTIFY)
+        db.execute(LOAD, (to_json(plain),))
+        db.execute(ADD, limit)
+        db.execute(IDENTIFY)
 
 
-async def _shorten(
-    db: aiosqlite.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, int]
-) -> None:
+def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, int]) -> None:
     """Pass lower depths on, first to the targets, then along stored links; readmit what only depth had refused."""
     changed: set[int] = set()
     if targets.rows:
-        changed = await _ids(db, NEARER, ())
-        await db.execute(PROMOTE, limit)
-        await db.execute(REFUSE)
+        changed = _ids(db, NEARER, ())
+        db.execute(PROMOTE, limit)
+        db.execute(REFUSE)
         if targets.seeds:
-            await db.execute(SEED)
-    visits = json.dumps([[s.url_id, s.depth] for s in batch if s.url_id is not None and s.links])
-    moved = changed | await _ids(db, STALE, (visits,))
+            db.execute(SEED)
+    visits = to_json([[s.url_id, s.depth] for s in batch if s.url_id is not None and s.links])
+    moved = changed | _ids(db, STALE, (visits,))
     while moved:
-        moved = await _ids(db, NEARER_ALONG, (json.dumps(sorted(moved)),))
+        moved = _ids(db, NEARER_ALONG, (to_json(sorted(moved)),))
         changed |= moved
     if changed:
-        await db.execute(READMIT, limit | {"ids": json.dumps(sorted(changed))})
+        db.execute(READMIT, limit | {"ids": to_json(sorted(changed))})
 
 
-async def _ids(db: aiosqlite.Connection, sql: str, parameters: tuple[str, ...]) -> set[int]:
-    return {row[0] for row in await db.execute_fetchall(sql, parameters)}
+def _ids(db: sqlite3.Connection, sql: str, parameters: tuple[str, ...]) -> set[int]:
+    return {row[0] for row in db.execute(sql, parameters)}
 
 
 class _Bodies:
@@ -261,13 +262,13 @@ class _Bodies:
             self.rows.append([b.size, b.codec, offset, len(b.data)])
             offset += len(b.data)
 
-    async def write(self, db: aiosqlite.Connection) -> None:
+    def write(self, db: sqlite3.Connection) -> None:
         if self.rows:
-            await db.execute(BODIES, {"digests": self.digests, "blob": self.blob, "rows": json.dumps(self.rows)})
+            db.execute(BODIES, {"digests": self.digests, "blob": self.blob, "rows": to_json(self.rows)})
 
 
-async def _fetches(
-    db: aiosqlite.Connection, batch: Sequence[Settlement], bodies: _Bodies, owns: dict[int, int], run: int, first: int
+def _fetches(
+    db: sqlite3.Connection, batch: Sequence[Settlement], bodies: _Bodies, owns: dict[int, int], facts: Facts
 ) -> dict[int, int]:
     """Append the attempts; for each settlement's place in the batch, the id of its fetch row."""
     ids: dict[int, int] = {}
@@ -276,7 +277,7 @@ async def _fetches(
         if s.fetch is None:
             continue
         f = s.fetch
-        ids[i] = first + len(rows)
+        ids[i] = facts.first_fetch + len(rows)
         rows.append(
             [
                 ids[i],
@@ -302,43 +303,41 @@ async def _fetches(
             ]
         )
     if rows:
-        await db.execute(FETCHES, {"rows": json.dumps(rows), "run": run, "digests": bodies.digests})
+        db.execute(FETCHES, {"rows": to_json(rows), "run": facts.run, "digests": bodies.digests})
     return ids
 
 
-async def _settle(db: aiosqlite.Connection, batch: Sequence[Settlement], fetch_ids: dict[int, int]) -> None:
+def _settle(db: sqlite3.Connection, batch: Sequence[Settlement], fetch_ids: dict[int, int]) -> None:
     rows = [
         [s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i)]
         for i, s in enumerate(batch)
         if s.url_id is not None
     ]
     if rows:
-        await db.execute(SETTLE, (json.dumps(rows),))
+        db.execute(SETTLE, (to_json(rows),))
 
 
-async def _clocks(
-    db: aiosqlite.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int]
-) -> None:
+def _clocks(db: sqlite3.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int]) -> None:
     hosts: dict[str, HostRow] = {s.host.name: s.host for s in batch if s.host}
     rows = [
         [names.hosts[h.name], h.next_fetch_at, h.blocked_until, h.delay, h.crawl_delay, h.failures]
         for h in hosts.values()
     ]
     if rows:
-        await db.execute(HOSTS, (json.dumps(rows),))
+        db.execute(HOSTS, (to_json(rows),))
     origins = {
         o.origin: [names.origins[o.origin], o.status, o.until, o.failures, fetch_ids.get(i) if s.body else None]
         for i, s in enumerate(batch)
         for o in s.origins
     }
     if origins:
-        await db.execute(ORIGINS, (json.dumps(list(origins.values())),))
+        db.execute(ORIGINS, (to_json(list(origins.values())),))
     addresses: dict[str, int] = {}
     for s in batch:
         if s.address:
             addresses[s.address[0]] = max(s.address[1], addresses.get(s.address[0], 0))
     if addresses:
-        await db.execute(ADDRESSES, (json.dumps(list(addresses.items())),))
+        db.execute(ADDRESSES, (to_json(list(addresses.items())),))
 
 
 def seed_link(place: Place) -> LinkRow:
@@ -346,12 +345,12 @@ def seed_link(place: Place) -> LinkRow:
     return LinkRow(place, "seed", step=0, admit=True, seed=True)
 
 
-async def plant(db: aiosqlite.Connection, names: Names, seeds: Sequence[Place], *, now: int) -> None:
+def plant(db: sqlite3.Connection, names: Names, seeds: Sequence[Place], *, now: int) -> None:
     """Add the seeds at depth 0; what is known already keeps what came of it."""
-    await names.learn(db, {s.origin: s.host for s in seeds}, set())
+    names.learn(db, {s.origin: s.host for s in seeds}, set())
     targets = Targets(names)
     for place in seeds:
         targets.add(seed_link(place), None, 0)
-    limit = {"now": now, "max_depth": DEEP}
-    await _discover(db, targets, limit)
-    await _shorten(db, (), targets, limit)
+    limit = Facts(now, 0, None, 0).limit
+    _discover(db, targets, limit)
+    _shorten(db, (), targets, limit)

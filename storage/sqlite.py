@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
@@ -22,6 +20,9 @@ from storage.lock import FileLock
 from storage.migrate import create_file, prepare
 from storage.model import Begun, Counts, HostRow, JsonObject, OriginRow, Pending, Place, Queued, Settlement, Tally
 from storage.store import Judge, StoreError, StoreUnreadable
+from storage.text import to_json
+
+T = TypeVar("T")
 
 PRAGMAS = """PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
 PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
@@ -61,6 +62,12 @@ FROM json_each(:rows) e WHERE url.id = e.value->>0
   AND (url.due_at IS NULL) = (coalesce(e.value->>1, 0) AND url.depth <= :max_depth) RETURNING url.id"""
 
 
+SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
+WHERE u.seed = 1 ORDER BY u.id"""
+REFUSE = """UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = coalesce(reason, ?),
+  detail = coalesce(detail, ?) WHERE host = ? AND due_at IS NOT NULL"""
+
+
 class SqliteStore:
     """Holds the file's lock and its connections between `open` and `close`. See `storage.store.Store` for the contract."""
 
@@ -68,10 +75,9 @@ class SqliteStore:
         self.path = path
         self._lock = FileLock(path)
         self._names = batches.Names()
-        self._writing = asyncio.Lock()
         self._db: aiosqlite.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
-        self._run = 0
+        self._run: int | None = None
         self._fetch = 0
         self._max_depth: int | None = None
         self.fresh = False
@@ -122,66 +128,49 @@ class SqliteStore:
         self._reader = self._db = None
         self._lock.release()
 
-    @property
-    def _write(self) -> aiosqlite.Connection:
-        if self._db is None:
-            raise StoreError(f"{self.path} is not open")
-        return self._db
-
-    async def _rows(self, sql: str, parameters: Any = ()) -> list[Any]:
-        if self._reader is None:
-            raise StoreError(f"{self.path} is not open")
-        return list(await self._reader.execute_fetchall(sql, parameters))
-
     async def begin(
         self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None
     ) -> Begun:
-        db = self._write
         self._max_depth = max_depth
-        async with self._transaction():
-            last = list(await db.execute_fetchall("SELECT spec FROM run ORDER BY id DESC LIMIT 1"))
-            await db.execute("UPDATE run SET ended_at = ?, ending = 'killed' WHERE ended_at IS NULL", (now,))
-            await batches.plant(db, self._names, seeds, now=now)
-            row = list(
-                await db.execute_fetchall(
-                    "INSERT INTO run (started_at, pid, version, spec) VALUES (?, ?, ?, ?) RETURNING id",
-                    (now, os.getpid(), version, json.dumps(spec)),
-                )
-            )
-            self._run = row[0][0]
-            self._fetch = next(iter(await db.execute_fetchall("SELECT coalesce(max(id), 0) + 1 FROM fetch")))[0]
-        places = await self._rows(
-            "SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
-            "JOIN host h ON h.id = u.host WHERE u.seed = 1 ORDER BY u.id"
-        )
+
+        def work(db: sqlite3.Connection) -> Any:
+            last = db.execute("SELECT spec FROM run ORDER BY id DESC LIMIT 1").fetchone()
+            db.execute("UPDATE run SET ended_at = ?, ending = 'killed' WHERE ended_at IS NULL", (now,))
+            batches.plant(db, self._names, seeds, now=now)
+            row = (now, os.getpid(), version, to_json(spec))
+            self._run = db.execute(
+                "INSERT INTO run (started_at, pid, version, spec) VALUES (?, ?, ?, ?)", row
+            ).lastrowid
+            self._fetch = db.execute("SELECT coalesce(max(id), 0) + 1 FROM fetch").fetchone()[0]
+            return last
+
+        last = await self._transact(work)
         addresses = await self._rows("SELECT address, next_fetch_at FROM address WHERE next_fetch_at > ?", (now,))
         return Begun(
-            run=self._run,
-            resumed=bool(last),
+            run=self._run or 0,
+            resumed=last is not None,
             counts=await self.counts(),
-            spec=json.loads(last[0][0]) if last else None,
-            seeds=tuple(Place(*p) for p in places),
+            spec=json.loads(last[0]) if last else None,
+            seeds=tuple(Place(*row) for row in await self._rows(SEEDS)),
             addresses=dict(addresses),
         )
 
     async def plant(self, seeds: Sequence[Place], *, now: int) -> int:
         """Add seeds without a run; how many were not seeds before."""
-        count = "SELECT count(*) FROM url WHERE seed = 1"
-        before = (await self._rows(count))[0][0]
-        async with self._transaction():
-            await batches.plant(self._write, self._names, seeds, now=now)
-        return int((await self._rows(count))[0][0]) - int(before)
+        before = len(await self._rows(SEEDS))
+        await self._transact(lambda db: batches.plant(db, self._names, seeds, now=now))
+        return len(await self._rows(SEEDS)) - before
 
     async def hosts(
         self, limit: int, *, horizon: int, held: Collection[int] = (), names: Collection[str] | None = None
     ) -> list[HostRow]:
         if names is not None:
-            rows = await self._rows(HOSTS_NAMED, (json.dumps(list(names)),))
+            rows = await self._rows(HOSTS_NAMED, (to_json(list(names)),))
         else:
-            rows = await self._rows(HOSTS, {"limit": limit, "horizon": horizon, "held": json.dumps(list(held))})
+            rows = await self._rows(HOSTS, {"limit": limit, "horizon": horizon, "held": to_json(list(held))})
         origins: dict[int, list[OriginRow]] = {}
         for host, name, status, until, failures, codec, data in await self._rows(
-            ORIGINS, (json.dumps([r[0] for r in rows]),)
+            ORIGINS, (to_json([r[0] for r in rows]),)
         ):
             body = None if data is None else unpack(codec, data)
             origins.setdefault(host, []).append(OriginRow(name, status, body, until, failures))
@@ -189,7 +178,7 @@ class SqliteStore:
 
     async def due(self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = ()) -> list[Queued]:
         rows = await self._rows(
-            DUE, {"hosts": json.dumps(list(hosts)), "each": each, "horizon": horizon, "held": json.dumps(list(held))}
+            DUE, {"hosts": to_json(list(hosts)), "each": each, "horizon": horizon, "held": to_json(list(held))}
         )
         return [
             Queued(id_, host, Place(origin, name, path), depth or 0, priority, attempts, due_at, bool(seed))
@@ -197,38 +186,31 @@ class SqliteStore:
         ]
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
-        async with self._transaction():
-            await batches.apply(
-                self._write,
-                self._names,
-                batch,
-                now=now,
-                run=self._run,
-                max_depth=self._max_depth,
-                first_fetch=self._fetch,
-            )
-            await self._note(tally)
+        facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch)
+
+        def work(db: sqlite3.Connection) -> None:
+            batches.apply(db, self._names, batch, facts)
+            self._note(db, tally)
+
+        await self._transact(work)
         self._fetch += sum(s.fetch is not None for s in batch)
 
     async def rescope(self, judge: Judge, *, now: int) -> int:
         limit = {"now": now, "max_depth": batches.DEEP if self._max_depth is None else self._max_depth}
-        changed, after = 0, 0
-        async with self._transaction():
-            while rows := list(await self._write.execute_fetchall(JUDGED, (after,))):
+
+        def work(db: sqlite3.Connection) -> int:
+            changed, after = 0, 0
+            while rows := db.execute(JUDGED, (after,)).fetchall():
                 after = rows[-1][0]
                 verdicts = [(row[0], judge(Place(*row[1:]))) for row in rows]
-                judged = json.dumps([[id_, int(v.admit), v.reason, v.detail] for id_, v in verdicts])
-                changed += len(list(await self._write.execute_fetchall(REJUDGE, limit | {"rows": judged})))
-        return changed
+                judged = to_json([[id_, int(v.admit), v.reason, v.detail] for id_, v in verdicts])
+                changed += len(db.execute(REJUDGE, limit | {"rows": judged}).fetchall())
+            return changed
+
+        return await self._transact(work)
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
-        async with self._transaction():
-            cursor = await self._write.execute(
-                "UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = coalesce(reason, ?), "
-                "detail = coalesce(detail, ?) WHERE host = ? AND due_at IS NOT NULL",
-                (reason, detail, host_id),
-            )
-        return cursor.rowcount
+        return await self._transact(lambda db: db.execute(REFUSE, (reason, detail, host_id)).rowcount)
 
     async def counts(self) -> Counts:
         return Counts(*(await self._rows("SELECT * FROM counts"))[0])
@@ -241,28 +223,48 @@ class SqliteStore:
         return Pending(queued, (await self._rows(NEXT))[0][0] if queued else None)
 
     async def end(self, ending: str, *, now: int, tally: Tally | None = None) -> None:
-        async with self._transaction():
-            await self._write.execute("UPDATE run SET ended_at = ?, ending = ? WHERE id = ?", (now, ending, self._run))
-            await self._note(tally)
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE run SET ended_at = ?, ending = ? WHERE id = ?", (now, ending, self._run))
+            self._note(db, tally)
 
-    async def _note(self, tally: Tally | None) -> None:
+        await self._transact(work)
+
+    def _note(self, db: sqlite3.Connection, tally: Tally | None) -> None:
         if tally is not None:
-            await self._write.execute(
-                TALLY,
-                (tally.requests, tally.connections, tally.reused, tally.bytes, json.dumps(tally.progress), self._run),
-            )
+            facts = (tally.requests, tally.connections, tally.reused, tally.bytes, to_json(tally.progress), self._run)
+            db.execute(TALLY, facts)
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[None]:
-        """All or nothing, one at a time: only the owner of this lock speaks to the write connection."""
-        async with self._writing:
-            await self._write.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                await self._write.execute("COMMIT")
-            except BaseException as error:
-                self._names.forget()
-                await asyncio.shield(self._write.execute("ROLLBACK"))
-                if isinstance(error, sqlite3.Error):
-                    raise StoreError(f"{self.path} could not be written: {error}") from error
-                raise
+    async def _rows(self, sql: str, parameters: Any = ()) -> list[Any]:
+        if self._reader is None:
+            raise StoreError(f"{self.path} is not open")
+        return list(await self._reader.execute_fetchall(sql, parameters))
+
+    async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work in one transaction, in the write connection's thread: all or nothing, one at a time.
+
+        aiosqlite has no public call for "this function, there"; a hop for each statement made a commit wait seventeen
+        times for a busy event loop (docs/decisions/0006). `_execute` is that call, and this the only place that uses it.
+        """
+        if self._db is None:
+            raise StoreError(f"{self.path} is not open")
+        try:
+            result: T = await self._db._execute(_transaction, self._db._conn, work)  # type: ignore[no-untyped-call]
+        except sqlite3.Error as error:
+            self._names.forget()
+            raise StoreError(f"{self.path} could not be written: {error}") from error
+        except BaseException:
+            self._names.forget()
+            raise
+        return result
+
+
+def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(db)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return result

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 import crawler
-from crawler import visit
+from crawler import engine, visit
 from crawler.api import add_seeds, finished, run_async
 from crawler.engine import Ending, Stop
 from crawler.spec import BadSpec, CrawlSpec
-from crawler.visit import Charge, Retry
+from crawler.visit import Retry
 from storage import StoreLocked, StoreUnreadable, open_reader
 from tests.conftest import Serve
 from tests.web import Answer, Generated, Request, Site, Web, page, redirect
@@ -114,7 +114,7 @@ async def test_limits_of_the_scope(serve: Serve, crawl_file: Path, options: dict
     web = await serve(TREE)
     await run(web, crawl_file, **options)
     assert paths(web, crawl_file) == found
-    assert sorted(asked(web)) == sorted([*found, *(["/b/1"] if "/b" in found and len(found) in (6, 2) and "max_depth" not in options and found != ["/", "/a", "/b"] else [])])
+    assert set(asked(web)) - {"/b/1"} == set(found)
     assert ask(crawl_file, "SELECT count(*) FROM skipped WHERE reason IS NULL") == [(0,)]
 
 
@@ -255,7 +255,7 @@ async def test_r6_robots_redirected_to_a_host_not_in_the_crawl(serve: Serve, cra
     home = Site({"/": page()})
     web = await serve(home, Site({}, robots="User-agent: *\nDisallow: /no"))
     home["/robots.txt"] = redirect(web.url("/robots.txt", host=2))
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(2):
         ending = await run_async(spec_of(web), crawl_file)
     assert ending.state == "complete"
 
@@ -326,6 +326,30 @@ async def test_a_stopped_crawl_goes_on_where_it_was(serve: Serve, crawl_file: Pa
     assert 0 < ending.counts.pages < 31
     assert (await run(web, crawl_file)).state == "complete"
     assert Counter(asked(web, robots=True)) == Counter(["/robots.txt", *web.handlers[0]])  # type: ignore[misc]
+
+
+async def test_d5_a_hanging_server_holds_a_stop_for_the_grace_only(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first stop a fetch that never ends is given up when the grace is over (8 s, here 0.3); it stays queued,
+    and nothing new was asked for."""
+    assert engine.GRACE <= 8.0
+    monkeypatch.setattr(engine, "GRACE", 0.3)
+    reached = asyncio.Event()
+
+    async def hang(_: Request) -> str:
+        reached.set()
+        await asyncio.sleep(999)
+        raise AssertionError
+
+    web = await serve(Site({"/": page("/hang", "/next"), "/hang": hang, "/next": page()}))
+    stop = Stop()
+    crawling = asyncio.create_task(run_async(spec_of(web), crawl_file, stop=stop))
+    await asyncio.wait_for(reached.wait(), 5)
+    started = time.monotonic()
+    stop.ask()
+    ending = await asyncio.wait_for(crawling, 5)
+    assert 0.25 < time.monotonic() - started < 1.5
+    assert (ending.state, ending.counts.pages, ending.counts.queued) == ("interrupted", 1, 2)
+    assert asked(web) == ["/", "/hang"]
 
 
 async def test_the_same_command_on_a_finished_crawl_sends_nothing(serve: Serve, crawl_file: Path) -> None:

@@ -306,7 +306,7 @@ def test_workers_start_without_the_event_loop() -> None:
 def test_answers_are_never_trusted(text: bytes) -> None:
     """Whatever a worker that was taken over says, it is an Extract or BadFrame."""
     with pytest.raises(wire.BadFrame):
-        wire.from_json(text, b"", b"body")
+        wire.from_answer(text, b"", b"body")
 
 
 @pytest.mark.parametrize(
@@ -328,10 +328,10 @@ def test_answers_are_never_trusted(text: bytes) -> None:
 def test_answers_are_checked_field_by_field(key: str, value: object) -> None:
     """One field of the wrong type is enough."""
     link = Link(Place("http://a", "a", "/"), "a")
-    good = wire.to_json(Extract(digest=bytes(32), title="t", links=(link,)))
-    assert wire.from_json(json.dumps(good).encode(), b"", b"body").title == "t"
+    good = wire.as_header(Extract(digest=bytes(32), title="t", links=(link,)))
+    assert wire.from_answer(json.dumps(good).encode(), b"", b"body").title == "t"
     with pytest.raises(wire.BadFrame):
-        wire.from_json(json.dumps(good | {key: value}).encode(), b"", b"body")
+        wire.from_answer(json.dumps(good | {key: value}).encode(), b"", b"body")
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 300_000])

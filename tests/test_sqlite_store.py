@@ -52,7 +52,7 @@ CONTRACT = {  # CONTRACT.md §2: "columns at least", in this order
 FACTS = """SELECT o.name || u.path, u.depth, u.outcome, u.reason, u.due_at IS NOT NULL
 FROM url u JOIN origin o ON o.id = u.origin WHERE u.path <> '/robots.txt'"""
 RECOUNT = """SELECT sum(outcome IS 'page'), sum(outcome IS 'redirect'), sum(outcome IS 'failure'), sum(outcome IS 'skipped'),
-sum(due_at IS NOT NULL), (SELECT count(*) FROM host WHERE name <> '') FROM url"""
+sum(due_at IS NOT NULL), count(DISTINCT iif(due_at IS NOT NULL OR outcome <> 'skipped', host, NULL)) FROM url"""
 
 
 def rows(store: SqliteStore | Path, sql: str) -> list[tuple[Any, ...]]:

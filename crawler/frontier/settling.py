@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from crawler.frontier.scope import Scope, same_site
 from crawler.url import InvalidUrl, canonical, split
 from crawler.visit import FOLLOWED, Extract, Outcome, Visit
 from storage.model import BodyRow, FetchRow, LinkRow, Place, Settlement
+from storage.text import to_json
 
 KEPT_HEADERS = frozenset(
     """age allow cache-control content-disposition content-encoding content-language content-length content-location
@@ -129,7 +129,7 @@ def fetch_row(
         " ".join(sorted(found.robots)) or None,
         found.parse,
         _headers(outcome),
-        json.dumps(data, ensure_ascii=False) if data else None,
+        to_json(data) if data else None,
         outcome.address,
     )
 
@@ -152,10 +152,10 @@ def _mime(outcome: Outcome) -> str | None:
 
 def _headers(outcome: Outcome) -> str | None:
     kept = [(k, v) for k, v in outcome.headers if k.lower() in KEPT_HEADERS]
-    text = json.dumps(kept, ensure_ascii=False)
+    text = to_json(kept)
     while kept and len(text) > HEADERS_MOST:
         kept.pop()
-        text = json.dumps(kept, ensure_ascii=False)
+        text = to_json(kept)
     return text if kept else None
 
 

@@ -208,7 +208,7 @@ class Worker(asyncio.BufferedProtocol):
         if not self.jobs:
             raise wire.BadFrame("an answer nobody asked for")
         job = self.jobs[0]
-        extract = wire.from_json(header, binary, job.body)
+        extract = wire.from_answer(header, binary, job.body)
         self.jobs.popleft()
         self._bytes -= len(job.body)
         self._since = self._clock()

@@ -5,19 +5,19 @@ JSON, never pickle or marshal: the answer of a process that touched hostile byte
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from crawler.visit import Extract, Link
 from storage.model import Place
+from storage.text import to_json
 
 MAX_ANSWER = 4 << 20  # bytes of an answer's header; links beyond it are trimmed
 _LENGTHS = struct.Struct(">II")
 _CHUNK = 256 << 10  # bytes: what one read takes, and some thirty ordinary answers
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class BadFrame(ValueError):
@@ -26,13 +26,13 @@ class BadFrame(ValueError):
 
 def frame(header: dict[str, Any], size: int) -> bytes:
     """Lengths and header of a frame whose binary part has ``size`` bytes; that part is to follow."""
-    text = _encode(header).encode()
+    text = to_json(header).encode()
     return _LENGTHS.pack(len(text), size) + text
 
 
 def answer(extract: Extract) -> bytes:
     """A whole answer. Links are trimmed and flagged ('links') until the header keeps within 4 MiB."""
-    header = to_json(extract)
+    header = as_header(extract)
     binary = b"" if extract.codec == "raw" else extract.packed  # raw: the asker has it
     head = frame(header, len(binary))
     while len(head) > MAX_ANSWER and header["links"]:
@@ -52,7 +52,7 @@ def lengths(head: bytes) -> tuple[int, int]:
 _TEXTS = ("title", "charset", "base", "canonical", "lang", "mime", "parse", "truncated")
 
 
-def to_json(extract: Extract) -> dict[str, Any]:
+def as_header(extract: Extract) -> dict[str, Any]:
     """An Extract without its packed body; origins, which repeat, are sent once."""
     origins: dict[tuple[str, str], int] = {}
     links = [
@@ -66,10 +66,10 @@ def to_json(extract: Extract) -> dict[str, Any]:
     return header
 
 
-def from_json(text: bytes, packed: bytes, body: bytes) -> Extract:
-    """The Extract of an answer about ``body``. Raises BadFrame for whatever `to_json` would not have made."""
+def from_answer(text: bytes, packed: bytes, body: bytes) -> Extract:
+    """The Extract of an answer about ``body``. Raises BadFrame for whatever `as_header` would not have made."""
     try:
-        header = json.loads(text)
+        header = orjson.loads(text)
         return _extract(header, packed, body)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise BadFrame(f"unusable answer of a parse worker: {error!r}") from error
