@@ -22,8 +22,9 @@ from crawler.spec import BadSpec, CrawlSpec, from_mapping
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Page
 from storage.model import JsonObject, Place
-from storage.reader import open_reader
+from storage.reader import Reader, open_reader
 from storage.sqlite import SqliteStore
+from storage.store import StoreUnreadable
 
 __all__ = ["Ending", "Stop", "crawl", "fetch_all", "run", "run_async"]
 
@@ -116,21 +117,21 @@ def _no_lost_exceptions() -> Iterator[None]:
 
 def finished(spec: CrawlSpec, file: Path) -> bool:
     """Whether the same command would find nothing to do: nothing queued, no new seed, no setting that admits more."""
-    if not file.exists():
+    try:
+        with open_reader(file) as reader:
+            return _nothing_to_do(spec, reader)
+    except (
+        StoreUnreadable
+    ):  # not there, or killed while it was made: opening it to write mends it, or says what is wrong
         return False
-    with open_reader(file) as reader:
-        last = reader.run()
-        if last is None or last.ended_at is None or reader.counts().queued:
-            return False
-        known = {
-            url
-            for (url,) in reader.query(
-                "SELECT o.name || u.path FROM url u JOIN origin o ON o.id = u.origin WHERE u.seed"
-            )[1]
-        }
-        return known.issuperset(p.url for p in seed_places(spec)) and not set(SCOPE_SETTINGS) & set(
-            changes(spec, last.spec)
-        )
+
+
+def _nothing_to_do(spec: CrawlSpec, reader: Reader) -> bool:
+    last = reader.run()
+    if last is None or last.ended_at is None or reader.counts().queued:
+        return False
+    new = {place.url for place in seed_places(spec)} - {place.url for place in reader.seeds()}
+    return not new and changes(spec, last.spec).keys().isdisjoint(SCOPE_SETTINGS)
 
 
 async def add_seeds(spec: CrawlSpec, file: Path) -> int:
@@ -146,11 +147,7 @@ def _history(store: SqliteStore) -> tuple[list[Place], JsonObject | None]:
         return [], None
     with open_reader(store.path) as reader:
         last = reader.run()
-        _, rows = reader.query(
-            "SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
-            "JOIN host h ON h.id = u.host WHERE u.seed = 1"
-        )
-        return [Place(*row) for row in rows], last.spec if last else None
+        return reader.seeds(), last.spec if last else None
 
 
 async def crawl(

@@ -16,6 +16,9 @@ from storage.migrate import check
 from storage.model import Counts, Place
 from storage.store import StoreUnreadable
 
+SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
+WHERE u.seed = 1 ORDER BY u.id"""
+
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
@@ -86,6 +89,10 @@ class Reader:
         *facts, spec, progress = row
         facts += [json.loads(spec), json.loads(progress or "{}")]
         return RunInfo(*facts)
+
+    def seeds(self) -> list[Place]:
+        """Every seed of the crawl, in the order they came."""
+        return [Place(*row) for row in self.db.execute(SEEDS)]
 
     def crawler(self) -> int | None:
         """The process that is crawling into this file now."""

@@ -19,6 +19,7 @@ from storage.codec import unpack
 from storage.lock import FileLock
 from storage.migrate import create_file, prepare
 from storage.model import Begun, Counts, HostRow, JsonObject, OriginRow, Pending, Place, Queued, Settlement, Tally
+from storage.reader import SEEDS
 from storage.store import Judge, StoreError, StoreUnreadable
 from storage.text import to_json
 
@@ -62,8 +63,6 @@ FROM json_each(:rows) e WHERE url.id = e.value->>0
   AND (url.due_at IS NULL) = (coalesce(e.value->>1, 0) AND url.depth <= :max_depth) RETURNING url.id"""
 
 
-SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
-WHERE u.seed = 1 ORDER BY u.id"""
 REFUSE = """UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = coalesce(reason, ?),
   detail = coalesce(detail, ?) WHERE host = ? AND due_at IS NOT NULL"""
 

@@ -70,18 +70,49 @@ def body(content: bytes) -> BodyRow:
 def page(row: Queued, *links: LinkRow, content: bytes | None = None, **more: Any) -> Settlement:
     """The visit of ``row`` ended with a page."""
     fetch = more.pop("fetch", FetchRow(NOW, "page", status=200))
-    return Settlement(row.place, row.id, row.depth, "page", None, None, None, row.attempts + 1, fetch,
-                      body(content) if content is not None else None, links, **more)
+    return Settlement(
+        row.place,
+        row.id,
+        row.depth,
+        "page",
+        None,
+        None,
+        None,
+        row.attempts + 1,
+        fetch,
+        body(content) if content is not None else None,
+        links,
+        **more,
+    )
 
 
 def failure(row: Queued, reason: str = "http_500", due_at: int | None = None) -> Settlement:
-    return Settlement(row.place, row.id, row.depth, "failure", reason, None, due_at, row.attempts + 1,
-                      FetchRow(NOW, "failure", reason, 500))
+    return Settlement(
+        row.place,
+        row.id,
+        row.depth,
+        "failure",
+        reason,
+        None,
+        due_at,
+        row.attempts + 1,
+        FetchRow(NOW, "failure", reason, 500),
+    )
 
 
 def redirect(row: Queued, target: LinkRow) -> Settlement:
-    return Settlement(row.place, row.id, row.depth, "redirect", None, None, None, row.attempts + 1,
-                      FetchRow(NOW, "redirect", status=301), links=(target,))
+    return Settlement(
+        row.place,
+        row.id,
+        row.depth,
+        "redirect",
+        None,
+        None,
+        None,
+        row.attempts + 1,
+        FetchRow(NOW, "redirect", status=301),
+        links=(target,),
+    )
 
 
 async def start(store: Any, *seeds: Place, max_depth: int | None = None, now: int = NOW, **spec: Any) -> Any:
@@ -180,9 +211,17 @@ def graphs(draw: st.DrawFn) -> Graph:
     hows = st.sampled_from(["a", "a", "a", "refresh", "nofollow", "img"])
     edges = tuple(tuple(draw(st.lists(st.tuples(nodes, hows), max_size=4))) for _ in range(size))
     kinds = tuple(draw(st.sampled_from(["page", "page", "page", "redirect", "failure"])) for _ in range(size))
-    whole = tuple("page" if k == "redirect" and (not edges[n] or edges[n][0][0] == n) else k for n, k in enumerate(kinds))
-    return Graph(whole, edges, draw(st.frozensets(nodes, max_size=2)), draw(st.frozensets(nodes, min_size=1, max_size=2)),
-                 draw(st.none() | st.integers(0, 4)), draw(st.integers(0, 2**32)))
+    whole = tuple(
+        "page" if k == "redirect" and (not edges[n] or edges[n][0][0] == n) else k for n, k in enumerate(kinds)
+    )
+    return Graph(
+        whole,
+        edges,
+        draw(st.frozensets(nodes, max_size=2)),
+        draw(st.frozensets(nodes, min_size=1, max_size=2)),
+        draw(st.none() | st.integers(0, 4)),
+        draw(st.integers(0, 2**32)),
+    )
 
 
 async def crawl_graph(store: Any, graph: Graph) -> AsyncIterator[None]:
@@ -233,7 +272,9 @@ class StoreContract:
         assert (begun.resumed, begun.spec, begun.counts.queued) == (False, None, 2)
         assert [s.url for s in begun.seeds] == ["http://a.test/", "http://b.test/b"]
         assert {(r.place.url, r.depth, r.due_at, r.seed) for r in await queue(store)} == {
-            ("http://a.test/", 0, NOW, True), ("http://b.test/b", 0, NOW, True)}
+            ("http://a.test/", 0, NOW, True),
+            ("http://b.test/b", 0, NOW, True),
+        }
 
     async def test_begin_again_says_what_was_and_keeps_what_came_of_a_seed(self, tmp_path: Path) -> None:
         """A later run is told the last spec; a settled seed is not queued again, a new one joins; nothing is deleted."""
@@ -270,23 +311,38 @@ class StoreContract:
         await start(store, *(place("/", n) for n in names), place("/2"), place("/2", "b.test"), place("/2", "d.test"))
         clocks = {"a.test": (NOW + 5, 0), "b.test": (NOW + 1, 0), "d.test": (NOW, FAR + 1), "e.test": (NOW, 0)}
         rows = {r.place.host: r for r in await queue(store) if r.place.path == "/"}
-        await store.commit([page(rows[n], host=HostRow(0, n, next_fetch_at=at, blocked_until=blocked, delay=1000))
-                            for n, (at, blocked) in clocks.items()], now=NOW)
+        await store.commit(
+            [
+                page(rows[n], host=HostRow(0, n, next_fetch_at=at, blocked_until=blocked, delay=1000))
+                for n, (at, blocked) in clocks.items()
+            ],
+            now=NOW,
+        )
         found = await store.hosts(10, horizon=FAR)
         assert [h.name for h in found] == ["c.test", "b.test", "a.test"]
         assert [h.queued for h in found] == [1, 1, 1]
         assert [h.name for h in await store.hosts(1, horizon=FAR)] == ["c.test"]
         assert [h.name for h in await store.hosts(9, horizon=FAR, held=[found[0].id])] == ["b.test", "a.test"]
-        assert {h.name for h in await store.hosts(0, horizon=0, names=["d.test", "e.test", "no.test"])} == {"d.test", "e.test"}
+        assert {h.name for h in await store.hosts(0, horizon=0, names=["d.test", "e.test", "no.test"])} == {
+            "d.test",
+            "e.test",
+        }
         assert "d.test" in [h.name for h in await store.hosts(10, horizon=FAR + 1)]
 
     async def test_due_gives_each_host_its_share_in_order_without_held(self, store: Any) -> None:
         """Up to `each` URLs a host, in the order (priority, depth, id), without those held."""
         await start(store, place(), place("/", "b.test"))
         rows = {r.place.host: r for r in await queue(store)}
-        await store.commit([page(rows["a.test"], *(link(f"/{n}") for n in range(5)), link("/0", host="b.test"))], now=NOW)
+        await store.commit(
+            [page(rows["a.test"], *(link(f"/{n}") for n in range(5)), link("/0", host="b.test"))], now=NOW
+        )
         assert [(r.place.host, r.place.path) for r in await queue(store, each=3)] == [
-            ("b.test", "/"), ("a.test", "/0"), ("a.test", "/1"), ("a.test", "/2"), ("b.test", "/0")]
+            ("b.test", "/"),
+            ("a.test", "/0"),
+            ("a.test", "/1"),
+            ("a.test", "/2"),
+            ("b.test", "/0"),
+        ]
         held = [r.id for r in await queue(store) if r.place.path in ("/0", "/1", "/")]
         assert [r.place.path for r in await queue(store, held=held)] == ["/2", "/3", "/4"]
 
@@ -303,7 +359,9 @@ class StoreContract:
         other = Place("http://a.test:81", "a.test", "/")
         await start(store, place(), other)
         robots = OriginRow("http://a.test", "unreachable", None, NOW + 300_000, 1)
-        await store.commit([Settlement(place("/robots.txt"), fetch=FetchRow(NOW, "robots", status=503), origins=(robots,))], now=NOW)
+        await store.commit(
+            [Settlement(place("/robots.txt"), fetch=FetchRow(NOW, "robots", status=503), origins=(robots,))], now=NOW
+        )
         assert [r.place for r in await queue(store, horizon=NOW + 299_999)] == [other]
         assert {r.place.url: r.due_at for r in await queue(store)} == {other.url: NOW, "http://a.test/": NOW + 300_000}
         await store.commit([page(next(r for r in await queue(store) if r.place == other))], now=NOW)
@@ -311,7 +369,9 @@ class StoreContract:
 
     # commit
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors])
+    @settings(
+        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors]
+    )
     @given(graph=graphs())
     def test_min_depth_does_not_depend_on_the_order_of_arrival(self, graph: Graph) -> None:
         """Whatever the order and the batches, URL → (depth, outcome, reason, due) is what a walk of the graph says, and
@@ -359,7 +419,9 @@ class StoreContract:
     async def test_a_seed_redirect_may_plant_a_seed(self, store: Any) -> None:
         """A redirect edge marked as seed makes its target a seed of depth 0, in this run and the next."""
         await start(store)
-        await store.commit([redirect(await first(store), link("/", host="www.a.test", kind="redirect", step=0, seed=True))], now=NOW)
+        await store.commit(
+            [redirect(await first(store), link("/", host="www.a.test", kind="redirect", step=0, seed=True))], now=NOW
+        )
         [row] = await queue(store)
         assert (row.place.url, row.depth, row.seed) == ("http://www.a.test/", 0, True)
         assert [s.url for s in (await start(store)).seeds] == ["http://a.test/", "http://www.a.test/"]
@@ -369,7 +431,9 @@ class StoreContract:
         await start(store)
         await store.commit([failure(await first(store), "timeout", due_at=NOW)], now=NOW)
         row = await first(store)
-        await store.commit([Settlement(row.place, row.id, row.depth, due_at=NOW + 1000, attempts=row.attempts)], now=NOW)
+        await store.commit(
+            [Settlement(row.place, row.id, row.depth, due_at=NOW + 1000, attempts=row.attempts)], now=NOW
+        )
         assert self.facts(store)["http://a.test/"] == Fact(0, "failure", "timeout", True)
         assert [(r.due_at, r.attempts) for r in await queue(store)] == [(NOW + 1000, 1)]
 
@@ -402,8 +466,12 @@ class StoreContract:
     @staticmethod
     async def _robots(store: Any, status: str, content: bytes | None) -> None:
         row = OriginRow("http://a.test", status, None, FAR, 0)
-        settlement = Settlement(place("/robots.txt"), fetch=FetchRow(NOW, "robots", status=200 if content else 404),
-                                body=body(content) if content else None, origins=(row,))
+        settlement = Settlement(
+            place("/robots.txt"),
+            fetch=FetchRow(NOW, "robots", status=200 if content else 404),
+            body=body(content) if content else None,
+            origins=(row,),
+        )
         await store.commit([settlement], now=NOW)
 
     @staticmethod
@@ -447,8 +515,11 @@ class StoreContract:
             await start(store)
             assert await store.rescope(judge(only={"/out"}), now=NOW) == 2
             assert self.facts(store) == {
-                "http://a.test/": Fact(0, "page", None, False), "http://b.test/out": Fact(1, None, None, True),
-                "http://a.test/in": Fact(1, "skipped", "exclude", False), "http://a.test/no": Fact(None, "skipped", "nofollow", False)}
+                "http://a.test/": Fact(0, "page", None, False),
+                "http://b.test/out": Fact(1, None, None, True),
+                "http://a.test/in": Fact(1, "skipped", "exclude", False),
+                "http://a.test/no": Fact(None, "skipped", "nofollow", False),
+            }
             assert await store.rescope(judge(only={"/out"}), now=NOW) == 0
             assert replace(await store.counts(), slowest_ms=0) == self.recounted(store)
 
@@ -457,7 +528,11 @@ class StoreContract:
         async with self.open(tmp_path) as store:
             await start(store, max_depth=0)
             await store.commit([page(await first(store), link("/1"))], now=NOW)
-        for depth, fact in ((1, Fact(1, None, None, True)), (0, Fact(1, "skipped", "depth", False)), (None, Fact(1, None, None, True))):
+        for depth, fact in (
+            (1, Fact(1, None, None, True)),
+            (0, Fact(1, "skipped", "depth", False)),
+            (None, Fact(1, None, None, True)),
+        ):
             async with self.open(tmp_path) as store:
                 await start(store, max_depth=depth)
                 await store.rescope(judge(), now=NOW)
@@ -501,6 +576,8 @@ def judge(only: Sequence[str] | set[str] | None = None) -> Any:
 
     def verdict(where: Place) -> LinkRow:
         inside = only is None or where.path in only
-        return LinkRow(where, "a", step=1, admit=inside, reason=None if inside else "exclude", detail=None if inside else "test")
+        return LinkRow(
+            where, "a", step=1, admit=inside, reason=None if inside else "exclude", detail=None if inside else "test"
+        )
 
     return verdict

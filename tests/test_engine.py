@@ -52,8 +52,17 @@ def asked(web: Web, robots: bool = False) -> list[str]:
     return [r.path for r in web.requests if robots or r.path != "/robots.txt"]
 
 
-TREE = Site({"/": page("/a", "/b", "http://out.test/", "mailto:x@out.test"), "/a": page("/a/1", "/a/2", "/"), "/b": page("/b/1"),
-             "/a/1": page("/a/1/x"), "/a/2": page(), "/b/1": 404, "/a/1/x": page()})
+TREE = Site(
+    {
+        "/": page("/a", "/b", "http://out.test/", "mailto:x@out.test"),
+        "/a": page("/a/1", "/a/2", "/"),
+        "/b": page("/b/1"),
+        "/a/1": page("/a/1/x"),
+        "/a/2": page(),
+        "/b/1": 404,
+        "/a/1/x": page(),
+    }
+)
 
 
 # --- what is fetched
@@ -68,14 +77,23 @@ async def test_exactly_what_is_reachable_is_fetched_once(serve: Serve, crawl_fil
     assert Counter(asked(web, robots=True)) == Counter(["/robots.txt", *TREE])
     assert paths(web, crawl_file) == ["/", "/a", "/a/1", "/a/1/x", "/a/2", "/b"]
     assert paths(web, crawl_file, "failures") == ["/b/1"]
-    assert ask(crawl_file, "SELECT url, reason FROM skipped ORDER BY 1") == [("http://out.test/", "scope"), ("mailto:x@out.test", "scheme")]
+    assert ask(crawl_file, "SELECT url, reason FROM skipped ORDER BY 1") == [
+        ("http://out.test/", "scope"),
+        ("mailto:x@out.test", "scheme"),
+    ]
     assert (ending.counts.pages, ending.counts.failures, ending.counts.skipped, ending.requests) == (6, 1, 2, 8)
     assert ask(crawl_file, "SELECT ending, requests FROM runs") == [("complete", 8)]
 
 
 async def test_breadth_first_on_a_host(serve: Serve, crawl_file: Path) -> None:
     """One connection to a host: all of depth n before depth n + 1."""
-    wide = Site({"/": page(*(f"/{n}/" for n in range(6))), **{f"/{n}/": page(f"/{n}/x") for n in range(6)}, **{f"/{n}/x": page() for n in range(6)}})
+    wide = Site(
+        {
+            "/": page(*(f"/{n}/" for n in range(6))),
+            **{f"/{n}/": page(f"/{n}/x") for n in range(6)},
+            **{f"/{n}/x": page() for n in range(6)},
+        }
+    )
     web = await serve(wide)
     await run(web, crawl_file)
     depths = [p.count("/") + p.endswith("x") for p in asked(web)]
@@ -83,32 +101,48 @@ async def test_breadth_first_on_a_host(serve: Serve, crawl_file: Path) -> None:
     assert ask(crawl_file, "SELECT depth, count(*) FROM pages GROUP BY 1 ORDER BY 1") == [(0, 1), (1, 6), (2, 6)]
 
 
-async def test_the_generated_web_comes_out_as_it_is(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_generated_web_comes_out_as_it_is(
+    serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every URL in its view with its status or reason, digest, least depth and edges, over real parse workers."""
     shorten(monkeypatch)
     web = await serve(*[Generated(hosts=4, pages=160)] * 4)
     ending = await run(web, crawl_file, *(web.url(host=k) for k in range(1, 5)), parse_workers=1)
     truth = web.expected()
     assert ending.state == "complete"
-    views = {"page": "SELECT url, status, NULL, digest, depth FROM pages", "redirect": "SELECT src, status, NULL, NULL, NULL FROM redirects",
-             "failure": "SELECT url, status, reason, NULL, NULL FROM failures", "skipped": "SELECT url, NULL, reason, NULL, NULL FROM skipped"}
-    found = {url: (kind, status, reason, digest, depth) for kind, sql in views.items() for url, status, reason, digest, depth in ask(crawl_file, sql)}
-    assert found == {u: (e.kind, e.status, e.reason, e.digest, e.depth if e.kind == "page" else None) for u, e in truth.items()}
+    views = {
+        "page": "SELECT url, status, NULL, digest, depth FROM pages",
+        "redirect": "SELECT src, status, NULL, NULL, NULL FROM redirects",
+        "failure": "SELECT url, status, reason, NULL, NULL FROM failures",
+        "skipped": "SELECT url, NULL, reason, NULL, NULL FROM skipped",
+    }
+    found = {
+        url: (kind, status, reason, digest, depth)
+        for kind, sql in views.items()
+        for url, status, reason, digest, depth in ask(crawl_file, sql)
+    }
+    assert found == {
+        u: (e.kind, e.status, e.reason, e.digest, e.depth if e.kind == "page" else None) for u, e in truth.items()
+    }
     links = defaultdict(set)
     for src, dst, kind in ask(crawl_file, "SELECT src, dst, kind FROM links"):
         links[src].add((dst, kind))
     assert links == {u: set(e.links) for u, e in truth.items() if e.links}
 
 
-@pytest.mark.parametrize(("options", "found"), [
-    ({"max_depth": 0}, ["/"]),
-    ({"max_depth": 1}, ["/", "/a", "/b"]),
-    ({"exclude": ("/a",)}, ["/", "/b"]),
-    ({"include": ("/a", "/2$")}, ["/", "/a", "/a/1", "/a/1/x", "/a/2"]),
-    ({"include": ("/a",), "exclude": ("x$",)}, ["/", "/a", "/a/1", "/a/2"]),
-    ({"scope": "page"}, ["/"]),
-    ({"scope": "any", "exclude": ("out",)}, ["/", "/a", "/a/1", "/a/1/x", "/a/2", "/b"]),
-], ids=str)
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"max_depth": 0}, ["/"]),
+        ({"max_depth": 1}, ["/", "/a", "/b"]),
+        ({"exclude": ("/a",)}, ["/", "/b"]),
+        ({"include": ("/a", "/2$")}, ["/", "/a", "/a/1", "/a/1/x", "/a/2"]),
+        ({"include": ("/a",), "exclude": ("x$",)}, ["/", "/a", "/a/1", "/a/2"]),
+        ({"scope": "page"}, ["/"]),
+        ({"scope": "any", "exclude": ("out",)}, ["/", "/a", "/a/1", "/a/1/x", "/a/2", "/b"]),
+    ],
+    ids=str,
+)
 async def test_limits_of_the_scope(serve: Serve, crawl_file: Path, options: dict[str, Any], found: list[str]) -> None:
     """max-depth, include, exclude and scope: nothing else is even asked for, and each refusal says why."""
     web = await serve(TREE)
@@ -129,7 +163,18 @@ async def test_nofollow_yields_to_a_better_edge(serve: Serve, crawl_file: Path) 
     """A page's nofollow bars only its own edges; what another page links to plainly is fetched; the rest is skipped."""
     nofollow = '<a rel="nofollow" href="/x">x</a><a rel="nofollow" href="/y">y</a>'
     closed = '<meta name="robots" content="nofollow"><a href="/z">z</a>'
-    web = await serve(Site({"/": page("/1", "/2") + nofollow + closed.replace("meta", "p"), "/1": page("/x"), "/2": closed, "/x": page(), "/y": page(), "/z": page()}))
+    web = await serve(
+        Site(
+            {
+                "/": page("/1", "/2") + nofollow + closed.replace("meta", "p"),
+                "/1": page("/x"),
+                "/2": closed,
+                "/x": page(),
+                "/y": page(),
+                "/z": page(),
+            }
+        )
+    )
     await run(web, crawl_file)
     assert ("/x" in asked(web), "/y" in asked(web), "/z" in asked(web)) == (True, False, True)
     assert ask(crawl_file, "SELECT reason FROM skipped") == [("nofollow",)]
@@ -170,7 +215,18 @@ async def test_max_time_ends_a_run_and_the_next_goes_on(serve: Serve, crawl_file
 async def test_u4_redirects_chains_and_loops_end(serve: Serve, crawl_file: Path) -> None:
     """A chain is walked hop by hop at no depth; a loop and a redirect to itself end; each hop is in `redirects`."""
     chain = {f"/c{n}": redirect(f"/c{n + 1}") for n in range(12)}
-    web = await serve(Site({"/": page("/c0", "/l1", "/self"), **chain, "/c12": page(), "/l1": redirect("/l2"), "/l2": redirect("/l1"), "/self": redirect("/self")}))
+    web = await serve(
+        Site(
+            {
+                "/": page("/c0", "/l1", "/self"),
+                **chain,
+                "/c12": page(),
+                "/l1": redirect("/l2"),
+                "/l2": redirect("/l1"),
+                "/self": redirect("/self"),
+            }
+        )
+    )
     ending = await run(web, crawl_file)
     assert ending.state == "complete"
     assert max(Counter(asked(web)).values()) == 1
@@ -193,13 +249,19 @@ async def test_u4_an_endless_chain_of_redirects_ends(serve: Serve, crawl_file: P
 
 async def test_u5_a_redirect_does_not_escape_robots_or_scope(serve: Serve, crawl_file: Path) -> None:
     """0 requests to a target that robots.txt or the scope refuses."""
-    site = Site({"/": page("/1", "/2"), "/1": redirect("/private/x"), "/private/x": page()}, robots="User-agent: *\nDisallow: /private")
+    site = Site(
+        {"/": page("/1", "/2"), "/1": redirect("/private/x"), "/private/x": page()},
+        robots="User-agent: *\nDisallow: /private",
+    )
     other = Site({"/": page()})
     web = await serve(site, other)
     site["/2"] = redirect(web.url(host=2))
     await run(web, crawl_file)
     assert [r.host for r in web.requests if r.host != "127.0.1.1"] == []
-    assert dict(ask(crawl_file, "SELECT url, reason FROM skipped")) == {web.url("/private/x"): "robots", web.url(host=2): "scope"}
+    assert dict(ask(crawl_file, "SELECT url, reason FROM skipped")) == {
+        web.url("/private/x"): "robots",
+        web.url(host=2): "scope",
+    }
 
 
 # --- robots.txt
@@ -207,7 +269,9 @@ async def test_u5_a_redirect_does_not_escape_robots_or_scope(serve: Serve, crawl
 
 async def test_robots_disallow_is_skipped_with_rule_and_line(serve: Serve, crawl_file: Path) -> None:
     """The server is never asked for what robots.txt refuses; the file says by which line."""
-    web = await serve(Site({"/": page("/no/1", "/yes"), "/yes": page()}, robots="# hello\nUser-agent: *\nDisallow: /no/\n"))
+    web = await serve(
+        Site({"/": page("/no/1", "/yes"), "/yes": page()}, robots="# hello\nUser-agent: *\nDisallow: /no/\n")
+    )
     await run(web, crawl_file)
     assert sorted(asked(web)) == ["/", "/yes"]
     [(reason, detail)] = ask(crawl_file, "SELECT reason, detail FROM skipped")
@@ -244,12 +308,25 @@ async def test_r4_absent_robots_allow(serve: Serve, crawl_file: Path) -> None:
 
 async def test_r6_robots_of_a_redirect_hold_for_the_first_origin(serve: Serve, crawl_file: Path) -> None:
     """robots.txt that is moved to another path is followed, and its rules hold."""
-    web = await serve(Site({"/": page("/no"), "/robots.txt": redirect("/r2"), "/r2": redirect("/r3"), "/r3": (200, "User-agent: *\nDisallow: /no", {"Content-Type": "text/plain"})}))
+    web = await serve(
+        Site(
+            {
+                "/": page("/no"),
+                "/robots.txt": redirect("/r2"),
+                "/r2": redirect("/r3"),
+                "/r3": (200, "User-agent: *\nDisallow: /no", {"Content-Type": "text/plain"}),
+            }
+        )
+    )
     await run(web, crawl_file)
     assert asked(web, robots=True) == ["/robots.txt", "/r2", "/r3", "/"]
 
 
-@pytest.mark.xfail(strict=True, raises=TimeoutError, reason="frontier._busy: a host brought in by a robots.txt redirect has id 0 and more=True: the run never ends")
+@pytest.mark.xfail(
+    strict=True,
+    raises=TimeoutError,
+    reason="frontier._busy: a host brought in by a robots.txt redirect has id 0 and more=True: the run never ends",
+)
 async def test_r6_robots_redirected_to_a_host_not_in_the_crawl(serve: Serve, crawl_file: Path) -> None:
     """The hop is taken at the other host, and the crawl ends as ever."""
     home = Site({"/": page()})
@@ -274,8 +351,13 @@ async def test_r7_robots_are_asked_once_over_two_runs(serve: Serve, crawl_file: 
 
 def shorten(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.05) -> None:
     """Every wait of the retry table, as if time went faster."""
-    monkeypatch.setattr("crawler.frontier.politeness.RETRY", {
-        reason: Retry(rule.tries, tuple(seconds for _ in rule.waits), rule.charge) for reason, rule in visit.RETRY.items()})
+    monkeypatch.setattr(
+        "crawler.frontier.politeness.RETRY",
+        {
+            reason: Retry(rule.tries, tuple(seconds for _ in rule.waits), rule.charge)
+            for reason, rule in visit.RETRY.items()
+        },
+    )
 
 
 async def test_a_500_then_200_is_a_page(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +367,11 @@ async def test_a_500_then_200_is_a_page(serve: Serve, crawl_file: Path, monkeypa
     web = await serve(Site({"/": lambda _: next(answers)}))
     ending = await run(web, crawl_file)
     assert ending.state == "complete"
-    assert ask(crawl_file, "SELECT status, attempt FROM fetches WHERE outcome <> 'robots'") == [(500, 1), (502, 2), (200, 3)]
+    assert ask(crawl_file, "SELECT status, attempt FROM fetches WHERE outcome <> 'robots'") == [
+        (500, 1),
+        (502, 2),
+        (200, 3),
+    ]
     assert ask(crawl_file, "SELECT count(*) FROM failures") == [(0,)]
 
 
@@ -328,7 +414,9 @@ async def test_a_stopped_crawl_goes_on_where_it_was(serve: Serve, crawl_file: Pa
     assert Counter(asked(web, robots=True)) == Counter(["/robots.txt", *web.handlers[0]])  # type: ignore[misc]
 
 
-async def test_d5_a_hanging_server_holds_a_stop_for_the_grace_only(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_d5_a_hanging_server_holds_a_stop_for_the_grace_only(
+    serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the first stop a fetch that never ends is given up when the grace is over (8 s, here 0.3); it stays queued,
     and nothing new was asked for."""
     assert engine.GRACE <= 8.0
@@ -401,7 +489,10 @@ async def test_new_seeds_join_and_widen_the_scope(serve: Serve, crawl_file: Path
     assert {web.url(), web.url(host=2), web.url(host=3)} <= fetched
 
 
-@pytest.mark.xfail(strict=True, reason="api.run_async: rescope runs for changed settings, not for new seeds; links to a new seed's host stay skipped")
+@pytest.mark.xfail(
+    strict=True,
+    reason="api.run_async: rescope runs for changed settings, not for new seeds; links to a new seed's host stay skipped",
+)
 async def test_a_new_seed_readmits_what_its_absence_refused(serve: Serve, crawl_file: Path) -> None:
     """With host 2 among the seeds, a link to it that scope refused before belongs to the crawl."""
     home = Site({})
@@ -412,8 +503,13 @@ async def test_a_new_seed_readmits_what_its_absence_refused(serve: Serve, crawl_
     assert web.url("/x", host=2) in {u for (u,) in ask(crawl_file, "SELECT url FROM pages")}
 
 
-@pytest.mark.xfail(strict=True, reason="storage: due_at and robots_until in the far future are not clamped when the clock was ahead (FAULTS X4)")
-async def test_x4_a_file_written_with_the_clock_a_year_ahead_goes_on(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.xfail(
+    strict=True,
+    reason="storage: due_at and robots_until in the far future are not clamped when the clock was ahead (FAULTS X4)",
+)
+async def test_x4_a_file_written_with_the_clock_a_year_ahead_goes_on(
+    serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """URLs found while the wall clock was ahead are due at once, not in a year."""
     web = await serve(TREE)
     real = time.time_ns
@@ -450,7 +546,9 @@ async def test_l1_l2_gaps_and_open_requests_at_the_server(serve: Serve, crawl_fi
 
 async def test_l3_a_sites_crawl_delay_holds(serve: Serve, crawl_file: Path) -> None:
     """A Crawl-delay longer than --delay is kept to the fraction, from robots.txt on."""
-    web = await serve(Site({"/": page("/1", "/2"), "/1": page(), "/2": page()}, robots="User-agent: *\nCrawl-delay: 0.15\n"))
+    web = await serve(
+        Site({"/": page("/1", "/2"), "/1": page(), "/2": page()}, robots="User-agent: *\nCrawl-delay: 0.15\n")
+    )
     await run(web, crawl_file, delay=0.01)
     times = [r.at for r in web.requests]
     assert min(b - a for a, b in pairwise(times[1:])) >= 0.99 * 0.15
@@ -491,7 +589,9 @@ async def test_crawl_yields_pages_after_their_commit(serve: Serve, crawl_file: P
 async def test_break_stops_a_crawl_cleanly(serve: Serve, crawl_file: Path) -> None:
     """After `break` nothing more is sent, the run is 'interrupted', and the same call goes on."""
     web = await serve(Site({"/": page(*(f"/{n}" for n in range(40))), **{f"/{n}": page() for n in range(40)}}))
-    async with aclosing(crawler.crawl([web.url()], store=crawl_file, **{**QUICK, "delay": 0.02, "ip_delay": 0.0})) as pages:
+    async with aclosing(
+        crawler.crawl([web.url()], store=crawl_file, **{**QUICK, "delay": 0.02, "ip_delay": 0.0})
+    ) as pages:
         async for _ in pages:
             break
     sent = len(web.requests)
@@ -527,12 +627,24 @@ async def test_an_exception_in_the_loop_stops_the_crawl_and_is_the_loops(serve: 
     assert (await run(web, crawl_file)).state == "complete"
 
 
-@pytest.mark.parametrize(("seeds", "options", "said"), [
-    (["ftp://127.0.1.1/"], {}, "seed"), (["http://"], {}, "seed"), (["https://example.org/"], {}, "contact"),
-    (["http://127.0.1.1/"], {"dealy": 1}, "did you mean 'delay'"), (["http://127.0.1.1/"], {"delay": -1}, "delay"),
-    (["http://127.0.1.1/"], {"scope": "world"}, "scope"), (["http://127.0.1.1/"], {"include": ("(",)}, "include"),
-    (["http://127.0.1.1/"], {"connections": 0}, "connections"), (["http://127.0.1.1/"], {"max_pages": "7"}, "max_pages")], ids=str)
-async def test_a_bad_spec_is_said_before_anything_is_made(crawl_file: Path, seeds: list[str], options: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "options", "said"),
+    [
+        (["ftp://127.0.1.1/"], {}, "seed"),
+        (["http://"], {}, "seed"),
+        (["https://example.org/"], {}, "contact"),
+        (["http://127.0.1.1/"], {"dealy": 1}, "did you mean 'delay'"),
+        (["http://127.0.1.1/"], {"delay": -1}, "delay"),
+        (["http://127.0.1.1/"], {"scope": "world"}, "scope"),
+        (["http://127.0.1.1/"], {"include": ("(",)}, "include"),
+        (["http://127.0.1.1/"], {"connections": 0}, "connections"),
+        (["http://127.0.1.1/"], {"max_pages": "7"}, "max_pages"),
+    ],
+    ids=str,
+)
+async def test_a_bad_spec_is_said_before_anything_is_made(
+    crawl_file: Path, seeds: list[str], options: dict[str, Any], said: str
+) -> None:
     """BadSpec with the setting's name; no file, nothing sent."""
     with pytest.raises(BadSpec, match=said):
         async for _ in crawler.crawl(seeds, store=crawl_file, **options):
@@ -574,18 +686,25 @@ def broken(tree, url):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-async def test_a_users_extractor_writes_into_data(serve: Serve, crawl_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+async def test_a_users_extractor_writes_into_data(
+    serve: Serve, crawl_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
     """module:function gets (tree, url), and what it gives is in pages.data and in Page.data; an exception in it is the
     page's own."""
     (tmp_path / f"mine{workers}.py").write_text(EXTRACTOR)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     web = await serve(Site({"/": "<title>t</title><body>one two three"}))
-    data = [p.data async for p in crawler.crawl([web.url()], store=crawl_file, **{**QUICK, "parse_workers": workers, "extractor": f"mine{workers}:words"})]
+    data = [
+        p.data
+        async for p in crawler.crawl(
+            [web.url()], store=crawl_file, **{**QUICK, "parse_workers": workers, "extractor": f"mine{workers}:words"}
+        )
+    ]
     assert [(d["words"], d["url"]) for d in data] == [(3, web.url())]
     assert ask(crawl_file, "SELECT json_extract(data, '$.words') FROM pages") == [(3,)]
     other = crawl_file.with_name("other.db")
     await run(web, other, parse_workers=workers, extractor=f"mine{workers}:broken")
-    [(title, parse)] = ask(other, "SELECT title, parse FROM pages")
+    [(_title, parse)] = ask(other, "SELECT title, parse FROM pages")
     assert "ValueError" in parse
     sys.modules.pop(f"mine{workers}", None)

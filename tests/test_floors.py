@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),
 )
-SHARED = ("storage.model", "storage.store", "storage.codec")  # what any part of the crawler may know of the storage
+SHARED = ("storage.model", "storage.store", "storage.codec", "storage.text")  # what any part of the crawler may know of the storage
 
 
 @cache

@@ -22,9 +22,17 @@ def visit(url: str = SEED, **more: Any) -> Visit:
     return Visit(url, admit(url), id=7, depth=2, **more)
 
 
-def settled(outcome: Outcome, extract: Extract | None = None, *, of: Visit | None = None, block: float | None = None,
-            scope: str = "host") -> Settlement:
-    return settle(of or visit(), outcome, extract or Extract(), Scope(CrawlSpec(scope=scope), [admit(SEED)]), at=AT, block=block)
+def settled(
+    outcome: Outcome,
+    extract: Extract | None = None,
+    *,
+    of: Visit | None = None,
+    block: float | None = None,
+    scope: str = "host",
+) -> Settlement:
+    return settle(
+        of or visit(), outcome, extract or Extract(), Scope(CrawlSpec(scope=scope), [admit(SEED)]), at=AT, block=block
+    )
 
 
 def redirected(location: str | None, *, of: Visit | None = None, status: int = 302, scope: str = "host") -> Settlement:
@@ -50,11 +58,19 @@ def test_any_2xx_is_a_page(status: int) -> None:
     assert (found.fetch.status, found.fetch.title, found.fetch.wire_size, found.body.data) == (status, "T", 9, b"12345")
 
 
-@pytest.mark.parametrize(("truncated", "attempts", "outcome", "reason", "wait"), [
-    ("size", 0, "page", None, None), ("time", 0, "page", None, None),
-    ("cut", 0, "failure", "cut", 5), ("cut", 1, "failure", "cut", 30), ("cut", 2, "page", None, None),
-])
-def test_h9_a_cut_body_is_tried_again_twice_then_kept(truncated: str, attempts: int, outcome: str, reason: str | None, wait: int | None) -> None:
+@pytest.mark.parametrize(
+    ("truncated", "attempts", "outcome", "reason", "wait"),
+    [
+        ("size", 0, "page", None, None),
+        ("time", 0, "page", None, None),
+        ("cut", 0, "failure", "cut", 5),
+        ("cut", 1, "failure", "cut", 30),
+        ("cut", 2, "page", None, None),
+    ],
+)
+def test_h9_a_cut_body_is_tried_again_twice_then_kept(
+    truncated: str, attempts: int, outcome: str, reason: str | None, wait: int | None
+) -> None:
     """What the peer cut is retried after 5 s and 30 s, then kept and flagged; our own caps keep it at once."""
     found = settled(Outcome(SEED, 200, truncated=truncated), Extract(digest=b"d"), of=visit(attempts=attempts))
     assert (found.outcome, found.reason, found.due_at) == (outcome, reason, None if wait is None else AT + wait * 1000)
@@ -80,9 +96,23 @@ def test_l7_nofollow_out_of_scope_is_scope() -> None:
     assert (edge.reason, edge.step) == ("scope", None)
 
 
-@pytest.mark.parametrize(("kind", "step", "admitted"), [
-    ("a", 1, True), ("area", 1, True), ("frame", 1, True), ("iframe", 1, True), ("next", 1, True), ("prev", 1, True),
-    ("alternate", 1, True), ("canonical", 1, True), ("refresh", 0, True), ("img", None, False), ("script", None, False), ("stylesheet", None, False)])
+@pytest.mark.parametrize(
+    ("kind", "step", "admitted"),
+    [
+        ("a", 1, True),
+        ("area", 1, True),
+        ("frame", 1, True),
+        ("iframe", 1, True),
+        ("next", 1, True),
+        ("prev", 1, True),
+        ("alternate", 1, True),
+        ("canonical", 1, True),
+        ("refresh", 0, True),
+        ("img", None, False),
+        ("script", None, False),
+        ("stylesheet", None, False),
+    ],
+)
 def test_followed_kinds(kind: str, step: int | None, admitted: bool) -> None:
     """CONTRACT §2: these kinds are followed, a refresh like a redirect; the others are edges only, without a reason."""
     [edge] = edges(Extract(links=(Link(admit(SEED + "x"), kind),)))
@@ -98,21 +128,42 @@ def test_u5_a_redirect_is_an_edge_of_no_length(status: int) -> None:
     found = redirected("../b?x#y", status=status)
     assert (found.outcome, found.due_at) == ("redirect", None)
     [edge] = found.links
-    assert (edge.target.url, edge.kind, edge.step, edge.admit, edge.seed) == ("https://example.org/b?x", "redirect", 0, True, False)
+    assert (edge.target.url, edge.kind, edge.step, edge.admit, edge.seed) == (
+        "https://example.org/b?x",
+        "redirect",
+        0,
+        True,
+        False,
+    )
 
 
-@pytest.mark.parametrize(("location", "reason"), [
-    ("https://else.test/", "scope"), ("file:///etc/passwd", "scheme"), ("javascript:alert(1)", "scheme"), ("ftp://example.org/", "scheme"),
-    ("data:text/html,x", "scheme"), ("https://www.example.org/", "scope")])
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("https://else.test/", "scope"),
+        ("file:///etc/passwd", "scheme"),
+        ("javascript:alert(1)", "scheme"),
+        ("ftp://example.org/", "scheme"),
+        ("data:text/html,x", "scheme"),
+        ("https://www.example.org/", "scope"),
+    ],
+)
 def test_u2_u5_a_redirect_out_of_scope_is_refused_with_a_reason(location: str, reason: str) -> None:
     """An ordinary page's redirect out of the scope, or to no http(s) URL, is a redirect whose target is skipped."""
     [edge] = redirected(location).links
     assert (edge.admit, edge.reason) == (False, reason)
 
 
-@pytest.mark.parametrize(("location", "seed"), [
-    ("https://www.example.org/", True), ("http://example.org/", True), ("https://a.b.example.org/x", True), ("https://example.com/", False),
-    ("https://example.org.evil.test/", False)])
+@pytest.mark.parametrize(
+    ("location", "seed"),
+    [
+        ("https://www.example.org/", True),
+        ("http://example.org/", True),
+        ("https://a.b.example.org/x", True),
+        ("https://example.com/", False),
+        ("https://example.org.evil.test/", False),
+    ],
+)
 def test_a_seeds_redirect_within_its_registrable_domain_becomes_a_seed(location: str, seed: bool) -> None:
     """CONTRACT §1: example.org → www.example.org goes on there; to another domain the scope decides."""
     [edge] = redirected(location, of=visit(seed=True)).links
@@ -129,8 +180,21 @@ def test_a_seeds_redirect_widens_the_scope() -> None:
     assert scope.judge(admit("https://www.example.org/x")).admit
 
 
-@pytest.mark.parametrize(("status", "location"), [
-    (301, None), (302, ""), (302, "http://"), (302, "https://[::1/"), (301, SEED), (301, "./#part"), (300, "/x"), (304, None), (305, "/x"), (399, "/x")])
+@pytest.mark.parametrize(
+    ("status", "location"),
+    [
+        (301, None),
+        (302, ""),
+        (302, "http://"),
+        (302, "https://[::1/"),
+        (301, SEED),
+        (301, "./#part"),
+        (300, "/x"),
+        (304, None),
+        (305, "/x"),
+        (399, "/x"),
+    ],
+)
 def test_an_unusable_3xx_is_a_bad_redirect(status: int, location: str | None) -> None:
     """CONTRACT §2: no Location, no URL, to itself, or a 3xx that is no redirect: a failure, final at once."""
     found = redirected(location, status=status)
@@ -187,7 +251,15 @@ def test_n4_a_retry_waits_for_the_hosts_block() -> None:
 
 def test_v4_only_listed_headers_are_stored() -> None:
     """Set-Cookie and whatever is not on the allow-list is dropped, whatever its case; repeated ones are all kept."""
-    sent = (("Set-Cookie", "id=1"), ("SET-COOKIE2", "x"), ("X-Api-Key", "k"), ("Authorization", "b"), ("Server", "s"), ("server", "t"), ("ETag", '"e"'))
+    sent = (
+        ("Set-Cookie", "id=1"),
+        ("SET-COOKIE2", "x"),
+        ("X-Api-Key", "k"),
+        ("Authorization", "b"),
+        ("Server", "s"),
+        ("server", "t"),
+        ("ETag", '"e"'),
+    )
     found = settled(Outcome(SEED, 200, headers=sent))
     assert found.fetch is not None
     assert json.loads(found.fetch.headers or "") == [["Server", "s"], ["server", "t"], ["ETag", '"e"']]

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -35,7 +35,9 @@ def row(n: int, host: Host | str, path: str | None = None, depth: int = 0) -> Qu
     return Queued(n, 1, Place(f"http://{name}", name, path or f"/{n}"), depth, 0, 0, 0)
 
 
-def bench_of(limits: Limits | None = None, address: str | None = None, **hosts: int) -> tuple[Workbench, dict[str, Host]]:
+def bench_of(
+    limits: Limits | None = None, address: str | None = None, **hosts: int
+) -> tuple[Workbench, dict[str, Host]]:
     """A workbench with hosts of so many URLs each, all allowed, delay 1 s, at one address or one of its own each."""
     bench, made, n = Workbench(limits or Limits(address_delay=0.0)), {}, count(1)
     for name, urls in hosts.items():
@@ -258,7 +260,14 @@ class World:
                 assert isinstance(turn, Visit)
                 self._visit(turn)
             self._resolve()
-            at = [t for t in (self.events[0][0] if self.events else None, self.bench.next_at() if self.open < self.workers else None) if t is not None]
+            at = [
+                t
+                for t in (
+                    self.events[0][0] if self.events else None,
+                    self.bench.next_at() if self.open < self.workers else None,
+                )
+                if t is not None
+            ]
             if not at:
                 return self
             self.now = max(self.now, min(at))
@@ -270,7 +279,9 @@ class World:
         while self.bench.unresolved:
             host = self.bench.unresolved.popleft()
             address = f"ip{self.places[int(host.name[1:])]}"
-            self._later(self.latency(self.rng), lambda h=host, a=address: self.bench.resolved(h, a, ("192.0.2.1",), self.now))
+            self._later(
+                self.latency(self.rng), lambda h=host, a=address: self.bench.resolved(h, a, ("192.0.2.1",), self.now)
+            )
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         heappush(self.events, (self.now + seconds, next(self.n), act))
@@ -303,7 +314,7 @@ class World:
 
 
 def least_gap(times: list[float]) -> float:
-    return min((b - a for a, b in zip(times, times[1:], strict=False)), default=float("inf"))
+    return min((b - a for a, b in pairwise(times)), default=float("inf"))
 
 
 @st.composite
@@ -313,7 +324,14 @@ def worlds(draw: st.DrawFn) -> World:
     limits = Limits(per_host, draw(st.integers(per_host, 4)), draw(st.sampled_from([0.0, 0.25, 0.5])))
     delays = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.7]), min_size=size, max_size=size))
     places = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
-    return World(random.Random(draw(st.integers(0, 2**32))), limits, delays, places, draw(st.integers(0, 9)), draw(st.sampled_from([1, 3, 10_000])))
+    return World(
+        random.Random(draw(st.integers(0, 2**32))),
+        limits,
+        delays,
+        places,
+        draw(st.integers(0, 9)),
+        draw(st.sampled_from([1, 3, 10_000])),
+    )
 
 
 @settings(max_examples=120, deadline=None)
@@ -338,21 +356,34 @@ def test_l1_never_more_open_than_allowed_and_never_sooner_than_the_delay(world: 
 def test_l2_no_host_starves(seed: int, size: int, workers: int, shared: bool) -> None:
     """With few workers and every host wanting more, no host waits for more than two rounds of the others, whether they
     share an address or not."""
-    world = World(random.Random(seed), Limits(1, 2, 0.0), [0.5] * size, [0] * size if shared else list(range(size)), 12, workers,
-                  latency=lambda rng: rng.choice((0.1, 0.2)))
+    world = World(
+        random.Random(seed),
+        Limits(1, 2, 0.0),
+        [0.5] * size,
+        [0] * size if shared else list(range(size)),
+        12,
+        workers,
+        latency=lambda rng: rng.choice((0.1, 0.2)),
+    )
     world.run()
     turns = [v.place.host for _, v in world.turns]
     for name in set(turns):
         places = [i for i, host in enumerate(turns) if host == name]
-        assert max(b - a for a, b in zip(places, places[1:], strict=False)) <= 2 * size + workers
+        assert max(b - a for a, b in pairwise(places)) <= 2 * size + workers
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), dead=st.frozensets(st.integers(0, 5), max_size=6))
 def test_r3_robots_decide_before_any_page(seed: int, dead: frozenset[int]) -> None:
     """Every host's first turn is robots.txt; where it is unreachable no page is ever asked for, the others lose nothing."""
-    world = World(random.Random(seed), Limits(2, 2, 0.1), [0.3] * 6, [0, 0, 1, 1, 2, 3], 5,
-                  robots=lambda n: RobotsState("unreachable", 1e12) if n in dead else ALLOWED)
+    world = World(
+        random.Random(seed),
+        Limits(2, 2, 0.1),
+        [0.3] * 6,
+        [0, 0, 1, 1, 2, 3],
+        5,
+        robots=lambda n: RobotsState("unreachable", 1e12) if n in dead else ALLOWED,
+    )
     heap, bench = world.events, world.bench
     world.workers = 10_000
     _run_until(world, 1e6)
@@ -361,7 +392,9 @@ def test_r3_robots_decide_before_any_page(seed: int, dead: frozenset[int]) -> No
     for _, visit in world.turns:
         kinds[visit.place.host].append(visit.kind)
     assert all(found[0] is Kind.ROBOTS for found in kinds.values())
-    assert {name: found.count(Kind.PAGE) for name, found in kinds.items()} == {f"h{n}": 0 if n in dead else 5 for n in range(6)}
+    assert {name: found.count(Kind.PAGE) for name, found in kinds.items()} == {
+        f"h{n}": 0 if n in dead else 5 for n in range(6)
+    }
 
 
 def _run_until(world: World, end: float) -> None:
@@ -379,8 +412,17 @@ def robots_visit(errand: Errand | None = None) -> Visit:
     return Visit(errand.place.url, errand.place, Kind.ROBOTS, errand=errand)
 
 
-def said(outcome: Outcome, before: RobotsState | None = None, visit: Visit | None = None, extract: Extract | None = None) -> Any:
-    return settle_robots(visit or robots_visit(), outcome, extract or Extract(digest=b"d" * 32, packed=b"x"), before, now=1000.0, wall=WALL)
+def said(
+    outcome: Outcome, before: RobotsState | None = None, visit: Visit | None = None, extract: Extract | None = None
+) -> Any:
+    return settle_robots(
+        visit or robots_visit(),
+        outcome,
+        extract or Extract(digest=b"d" * 32, packed=b"x"),
+        before,
+        now=1000.0,
+        wall=WALL,
+    )
 
 
 def test_robots_rules_hold_for_a_day() -> None:
@@ -396,12 +438,33 @@ def test_robots_rules_hold_for_a_day() -> None:
 def test_r4_a_4xx_allows_everything(status: int) -> None:
     """RFC 9309 §2.3.1.3: unavailable means no rules, for a day; no body is stored."""
     result = said(Outcome("", status, f"http_{status}"))
-    assert (result.state.status, result.state.robots, result.state.until, result.settlement.body) == ("absent", None, 1000.0 + DAY, None)
+    assert (result.state.status, result.state.robots, result.state.until, result.settlement.body) == (
+        "absent",
+        None,
+        1000.0 + DAY,
+        None,
+    )
 
 
-UNREACHABLE = [Outcome("", 500, "http_500"), Outcome("", 503, "http_503"), Outcome("", 429, "http_429"), *(
-    Outcome("", fault=f, reason=f.value) for f in (Fault.TIMEOUT, Fault.RESET, Fault.TLS, Fault.DNS_TIMEOUT, Fault.DNS_FAILED, Fault.CONNECT_REFUSED,
-                                                   Fault.CONNECT_TIMEOUT, Fault.PROTOCOL, Fault.SLOW))]
+UNREACHABLE = [
+    Outcome("", 500, "http_500"),
+    Outcome("", 503, "http_503"),
+    Outcome("", 429, "http_429"),
+    *(
+        Outcome("", fault=f, reason=f.value)
+        for f in (
+            Fault.TIMEOUT,
+            Fault.RESET,
+            Fault.TLS,
+            Fault.DNS_TIMEOUT,
+            Fault.DNS_FAILED,
+            Fault.CONNECT_REFUSED,
+            Fault.CONNECT_TIMEOUT,
+            Fault.PROTOCOL,
+            Fault.SLOW,
+        )
+    ),
+]
 
 
 @pytest.mark.parametrize("outcome", UNREACHABLE, ids=lambda o: o.reason)
@@ -423,7 +486,10 @@ def test_r3_the_last_copy_holds_while_robots_are_unreachable() -> None:
     assert (state.status, state.robots, state.until, state.failures) == ("ok", old.robots, 1300.0, 1)
 
 
-@pytest.mark.parametrize(("status", "value", "wait"), [(429, "900", 900.0), (503, "900", 900.0), (429, "10", 300.0), (503, "Fri, 15 Jan 2027 08:30:00 GMT", 1800.0)])
+@pytest.mark.parametrize(
+    ("status", "value", "wait"),
+    [(429, "900", 900.0), (503, "900", 900.0), (429, "10", 300.0), (503, "Fri, 15 Jan 2027 08:30:00 GMT", 1800.0)],
+)
 def test_r5_retry_after_of_robots_is_kept(status: int, value: str, wait: float) -> None:
     """The longer of Retry-After and our own back-off."""
     assert said(Outcome("", status, f"http_{status}", (("Retry-After", value),))).state.until == 1000.0 + wait
@@ -446,15 +512,32 @@ def test_r6_five_redirects_are_followed_and_the_rules_are_the_first_ones() -> No
     assert said(Outcome(visit.url, 302, location="https://c.test/r"), visit=visit).next is None
 
 
-@pytest.mark.xfail(strict=True, reason="fetch.robots.availability: a redirect too many is 'unreachable'; FAULTS R6, RFC 9309 §2.3.1.2: unavailable")
+@pytest.mark.xfail(
+    strict=True,
+    reason="fetch.robots.availability: a redirect too many is 'unreachable'; FAULTS R6, RFC 9309 §2.3.1.2: unavailable",
+)
 def test_r6_the_sixth_redirect_means_no_rules() -> None:
     """RFC 9309 §2.3.1.2: more than five in a row are treated as unavailable, like a 404."""
     assert said(Outcome("", 302, location="https://c.test/r"), visit=hop(HOPS)).state.status == "absent"
 
 
-@pytest.mark.parametrize("location", ["ftp://a.test/", "http://", *[
-    pytest.param(v, marks=pytest.mark.xfail(strict=True, reason="robots_visit._hop: no Location is taken for a hop to itself"), id=repr(v))
-    for v in (None, "")]])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ftp://a.test/",
+        "http://",
+        *[
+            pytest.param(
+                v,
+                marks=pytest.mark.xfail(
+                    strict=True, reason="robots_visit._hop: no Location is taken for a hop to itself"
+                ),
+                id=repr(v),
+            )
+            for v in (None, "")
+        ],
+    ],
+)
 def test_r6_a_redirect_to_nowhere_is_not_followed(location: str | None) -> None:
     """No Location, or one that is no http(s) URL: no further request."""
     assert said(Outcome("", 301, location=location)).next is None
@@ -531,7 +614,9 @@ def test_n4_a_stored_block_holds_in_the_next_run() -> None:
 def test_r7_stored_robots_hold_in_the_next_run() -> None:
     """Rules, their age and their Crawl-delay come back from the file; nothing is asked again before it is due."""
     origin = OriginRow("http://a", "ok", b"User-agent: *\nDisallow: /x", WALL + 60_000)
-    host = frontier(FakeClock(), delay=0.5)._host(HostRow(1, "a", crawl_delay=1500, origins=(origin, OriginRow("https://a"))))
+    host = frontier(FakeClock(), delay=0.5)._host(
+        HostRow(1, "a", crawl_delay=1500, origins=(origin, OriginRow("https://a")))
+    )
     assert (host.delay, host.robots["http://a"].until, "https://a" in host.robots) == (1.5, 5060.0, False)
     assert not host.robots["http://a"].robots.verdict("poolcrawl", "http://a/x").allowed  # type: ignore[union-attr]
 
@@ -540,7 +625,9 @@ def test_r7_stored_robots_hold_in_the_next_run() -> None:
 def test_x4_a_stored_time_is_never_further_than_a_day(jump: int) -> None:
     """The wall clock was years ahead when the file was written: nobody waits for longer than a day."""
     far = WALL + jump * 86_400_000
-    host = frontier(FakeClock())._host(HostRow(1, "a", far, far, origins=(OriginRow("http://a", "unreachable", None, far),)))
+    host = frontier(FakeClock())._host(
+        HostRow(1, "a", far, far, origins=(OriginRow("http://a", "unreachable", None, far),))
+    )
     assert host.next_at == host.blocked_until == host.robots["http://a"].until == 5000.0 + DAY
 
 

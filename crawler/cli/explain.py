@@ -133,15 +133,10 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
 def _scope(reader: Reader) -> tuple[Scope, dict[str, Any]]:
     from crawler.frontier.scope import Scope
     from crawler.spec import CrawlSpec, from_mapping
-    from storage.model import Place
 
     run = reader.run()
     stored = {k: v for k, v in (run.spec if run else {}).items() if k != "header"}
-    _, rows = reader.query(
-        "SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin "
-        "JOIN host h ON h.id = u.host WHERE u.seed = 1"
-    )
-    return Scope(from_mapping(stored) if stored else CrawlSpec(), [Place(*r) for r in rows]), stored
+    return Scope(from_mapping(stored) if stored else CrawlSpec(), reader.seeds()), stored
 
 
 def robots(reader: Reader, place: Place, spec: dict[str, Any]) -> str:

@@ -185,8 +185,8 @@ class Frontier:
                 host.more = True
 
     def starving(self) -> bool:
-        """Half of the connections idle, and nothing in hand to ask: what waits for its commit is wanted now."""
-        return self.fetching * 2 < self.spec.connections and self.bench.next_at() is None
+        """Connections idle, and nothing in hand that may be asked: what waits for its commit is wanted now."""
+        return self.fetching * 2 < self.spec.connections and (self.bench.next_at() is None or not self._room())
 
     # --- stopping
 
@@ -225,7 +225,11 @@ class Frontier:
     def _open(self, now: float) -> bool:
         if self._stopping or now < max(self.paused_until, self._next_slot):
             return False
-        if self.fetching >= self.spec.connections or self.unsettled >= self.spec.connections + UNCOMMITTED:
+        return self.fetching < self.spec.connections and self._room()
+
+    def _room(self) -> bool:
+        """Whether one more visit keeps the bounds: what is not committed, and the pages that were asked for at most."""
+        if self.unsettled >= self.spec.connections + UNCOMMITTED:
             return False
         if self.spec.max_pages is not None and self.pages + self.unsettled >= self.spec.max_pages:
             self.limit_reached = self.pages >= self.spec.max_pages
