@@ -22,3 +22,8 @@ class SystemClock:
 
     def wall(self) -> int:
         return time.time_ns() // 1_000_000
+
+
+def ms(seconds: float) -> int:
+    """Seconds as whole milliseconds, the unit of what is stored."""
+    return round(seconds * 1000)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storage.model import (
@@ -206,37 +206,48 @@ STEPS = {"a": 1, "refresh": 0, "redirect": 0}
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
-    size = draw(st.integers(2, 8))
+    """Often a long way round (a chain) with shortcuts: the webs in which the order of arrival could matter."""
+    size = draw(st.integers(2, 9))
     nodes = st.integers(0, size - 1)
     hows = st.sampled_from(["a", "a", "a", "refresh", "nofollow", "img"])
-    edges = tuple(tuple(draw(st.lists(st.tuples(nodes, hows), max_size=4))) for _ in range(size))
-    kinds = tuple(draw(st.sampled_from(["page", "page", "page", "redirect", "failure"])) for _ in range(size))
+    chain = draw(st.booleans())
+    edges = tuple(
+        (((n + 1) % size, "a"),) * chain + tuple(draw(st.lists(st.tuples(nodes, hows), max_size=3)))
+        for n in range(size)
+    )
+    odd = st.sampled_from(["page"] * 8 + ["redirect", "failure"])
+    kinds = tuple(draw(odd) for _ in range(size))
     whole = tuple(
         "page" if k == "redirect" and (not edges[n] or edges[n][0][0] == n) else k for n, k in enumerate(kinds)
     )
-    return Graph(
-        whole,
-        edges,
-        draw(st.frozensets(nodes, max_size=2)),
-        draw(st.frozensets(nodes, min_size=1, max_size=2)),
-        draw(st.none() | st.integers(0, 4)),
-        draw(st.integers(0, 2**32)),
-    )
+    outside = draw(st.frozensets(nodes, max_size=1))
+    seeds = draw(st.frozensets(nodes, min_size=1, max_size=2))
+    return Graph(whole, edges, outside, seeds, draw(st.none() | st.integers(0, 5)), draw(st.integers(0, 2**32)))
+
+
+def long_way_round(max_depth: int | None) -> Graph:
+    """5 → 1 → 2 → 3 → 4 → 6 is walked first, and at last the seed 0 turns out to be next to 2."""
+    edges = {0: (2,), 5: (1,), 1: (2,), 2: (3,), 3: (4,), 4: (6,), 6: ()}
+    whole = tuple(tuple((to, "a") for to in edges[n]) for n in range(7))
+    return Graph(("page",) * 7, whole, frozenset(), frozenset({0, 5}), max_depth, order=1)
 
 
 async def crawl_graph(store: Any, graph: Graph) -> AsyncIterator[None]:
     """Crawl the graph in an order and in batches of ``graph.order``'s choosing; yields after each commit."""
-    rng = random.Random(graph.order)
+    rng, deep = random.Random(graph.order), bool(graph.order % 3)
     await start(store, *map(graph.place, sorted(graph.seeds)), max_depth=graph.max_depth)
     hand: list[Queued] = []
     while True:
-        if not hand or rng.random() < 0.5:
-            hand += await queue(store, each=rng.randint(1, 4), held=[row.id for row in hand])
+        if not hand or deep or rng.random() < 0.5:
+            hand += await queue(store, each=rng.randint(2, 4), held=[row.id for row in hand])
         if not hand:
             return
-        rng.shuffle(hand)
-        n = rng.randint(1, len(hand))
-        batch, hand = hand[:n], hand[n:]
+        if deep:  # the farthest first, one by one: the worst order there is
+            hand.sort(key=lambda row: row.depth)
+            batch = [hand.pop()]
+        else:
+            rng.shuffle(hand)
+            batch = [hand.pop() for _ in range(rng.randint(1, len(hand)))]
         await store.commit([graph.settlement(row) for row in batch], now=NOW)
         yield
 
@@ -373,6 +384,9 @@ class StoreContract:
         max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors]
     )
     @given(graph=graphs())
+    @example(graph=long_way_round(None))
+    @example(graph=long_way_round(3))
+    @example(graph=long_way_round(4))
     def test_min_depth_does_not_depend_on_the_order_of_arrival(self, graph: Graph) -> None:
         """Whatever the order and the batches, URL → (depth, outcome, reason, due) is what a walk of the graph says, and
         the counters equal a recount after every commit."""
@@ -407,6 +421,16 @@ class StoreContract:
         await store.commit([Settlement(row.place, row.id, row.depth, "skipped", reason, "line 2: /x")], now=NOW)
         await store.commit([page(await first(store, "/2"), link("/x"))], now=NOW)
         assert self.facts(store)["http://a.test/x"] == Fact(1, "skipped", reason, False)
+
+    async def test_a_depth_that_was_lowered_while_the_visit_was_out_counts(self, store: Any) -> None:
+        """A visit handed out at depth 1 settles after its URL was found at depth 0: its links are at depth 1, not 2."""
+        await start(store, place("/0"), place("/5"), max_depth=1)
+        await store.commit([page(await first(store, "/5"), link("/1"))], now=NOW)
+        out = await first(store, "/1")
+        await store.commit([page(await first(store, "/0"), link("/1", kind="refresh", step=0))], now=NOW)
+        assert out.depth == 1
+        await store.commit([page(out, link("/2"))], now=NOW)
+        assert self.facts(store)["http://a.test/2"] == Fact(1, None, None, True)
 
     async def test_a_settled_url_is_not_queued_by_a_new_link(self, store: Any) -> None:
         """A link to a page or a failure that is known changes neither."""

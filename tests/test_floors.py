@@ -23,17 +23,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.engine",),
     ("crawler.progress", "crawler.writer", "crawler.log", "crawler.demo", "crawler.demo.*"),
     ("crawler.frontier.frontier",),
-    ("crawler.frontier.workbench", "crawler.frontier.robots_visit", "crawler.frontier.settling", "crawler.fetch.pool",
-     "crawler.fetch.http", "crawler.fetch.many", "crawler.parse.pool", "crawler.parse.process"),
+    ("crawler.frontier.supply",),
+    ("crawler.frontier.stored", "crawler.frontier.robots_visit", "crawler.fetch.many"),
+    ("crawler.frontier.workbench", "crawler.frontier.settling", "crawler.fetch.pool", "crawler.fetch.http",
+     "crawler.parse.pool", "crawler.parse.process"),
     ("crawler.frontier.*", "crawler.fetch.*", "crawler.parse.worker"),
     ("crawler.parse.*",),
     ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.url"),
     ("crawler.visit", "crawler.spec", "crawler.clock", "crawler.text"),
-    ("storage.export", "storage.export.*"),
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),
 )
-SHARED = ("storage.model", "storage.store", "storage.codec", "storage.text")  # what any part of the crawler may know of the storage
+SHARED = ("storage.model", "storage.store", "storage.codec", "storage.text")
+"""What any part of the crawler may know of the storage."""
 
 
 @cache

@@ -501,6 +501,7 @@ def hop(n: int) -> Visit:
 
 def test_r6_five_redirects_are_followed_and_the_rules_are_the_first_ones() -> None:
     """Each hop is an errand to its own host with the first origin kept; the rules that come of it are that origin's."""
+    assert HOPS == 5
     visit = robots_visit()
     for n in range(1, HOPS + 1):
         result = said(Outcome(visit.url, 302, location=f"https://b{n}.test/r"), visit=visit)

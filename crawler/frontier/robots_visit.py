@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crawler.clock import ms
 from crawler.fetch.robots import Robots, availability
 from crawler.frontier import politeness
-from crawler.frontier.settling import USABLE_REDIRECTS, fetch_row, ms
+from crawler.frontier.settling import USABLE_REDIRECTS, fetch_row
 from crawler.frontier.workbench import Errand, RobotsState
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Extract, Fault, Outcome, Visit

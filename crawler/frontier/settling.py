@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from crawler.clock import ms
 from crawler.frontier import politeness
 from crawler.frontier.scope import Scope, same_site
 from crawler.url import InvalidUrl, canonical, split
@@ -157,7 +158,3 @@ def _headers(outcome: Outcome) -> str | None:
         kept.pop()
         text = to_json(kept)
     return text if kept else None
-
-
-def ms(seconds: float) -> int:
-    return round(seconds * 1000)

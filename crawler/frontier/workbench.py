@@ -293,6 +293,16 @@ class Workbench:
         self._schedule(address)
         return host
 
+    def settled(self, name: str, *, page: bool) -> None:
+        """A visit of this host is durable; with a limit on its pages, there may be room for one more now."""
+        host = self.hosts.get(name)
+        if host is None:
+            return
+        host.out -= 1
+        host.pages += page
+        if host.most is not None:
+            self.place(host)
+
     def block(self, host: Host, until: float) -> None:
         host.blocked_until = max(host.blocked_until, until)
         self.place(host)

@@ -1,0 +1,64 @@
+"""Between what is stored and what is in hand: Unix milliseconds to monotonic seconds, host rows to hosts, and back."""
+
+from __future__ import annotations
+
+from crawler.clock import Clock, ms
+from crawler.fetch.robots import Robots
+from crawler.frontier import politeness
+from crawler.frontier.workbench import Host, RobotsState
+from crawler.spec import CrawlSpec
+from storage.model import HostRow, OriginRow
+
+FARTHEST = politeness.DAY  # seconds: a stored time further ahead is a clock that jumped (FAULTS X4)
+
+
+class Times:
+    """Stored times on this process's clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def mono(self, wall: int) -> float:
+        """A stored time as monotonic seconds, never further ahead than a day; 0 stays 0."""
+        return self._clock.now() + min((wall - self._clock.wall()) / 1000, FARTHEST) if wall > 0 else 0.0
+
+    def wall(self, mono: float) -> int:
+        """Monotonic seconds as a time to store; 0 stays 0."""
+        return self._clock.wall() + ms(mono - self._clock.now()) if mono > 0 else 0
+
+
+def host_of(row: HostRow, spec: CrawlSpec, times: Times, *, rested_at: float | None) -> Host:
+    """A host in hand. ``rested_at``: when the run began, if the crawl is a resumed one: what was in flight when the last
+    run ended is not known, so everybody is left alone for a delay from then on (FAULTS D21)."""
+    crawl_delay = None if row.crawl_delay is None else row.crawl_delay / 1000
+    delay = politeness.delay_of(spec, crawl_delay)
+    return Host(
+        id=row.id,
+        name=row.name,
+        delay=delay,
+        next_at=max(times.mono(row.next_fetch_at), 0.0 if rested_at is None else rested_at + delay),
+        blocked_until=times.mono(row.blocked_until),
+        crawl_delay=crawl_delay,
+        failures=row.failures,
+        pages=row.pages,
+        most=spec.max_pages_per_host,
+        robots={o.origin: _robots(o, times) for o in row.origins if o.status is not None},
+    )
+
+
+def _robots(row: OriginRow, times: Times) -> RobotsState:
+    rules = Robots.parse(row.body) if row.body is not None else None
+    return RobotsState(row.status or "absent", times.mono(row.until), rules, row.failures)
+
+
+def row_of(host: Host, times: Times) -> HostRow:
+    """The host's clocks as they are now, to be stored with a visit."""
+    return HostRow(
+        id=host.id,
+        name=host.name,
+        next_fetch_at=times.wall(host.next_at),
+        blocked_until=times.wall(host.blocked_until),
+        delay=ms(host.delay),
+        crawl_delay=None if host.crawl_delay is None else ms(host.crawl_delay),
+        failures=host.failures,
+    )

@@ -1,0 +1,240 @@
+"""The supply: brings hosts and URLs from the store to the workbench, a window at a time, and knows what it holds.
+
+A URL's id is *held* from the read that fed it to the commit that settles it; `Store.due` leaves held ids out, so nothing is
+fed twice and "in flight" is never written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from crawler.clock import Clock, ms
+from crawler.frontier.scope import Scope
+from crawler.frontier.settling import judged
+from crawler.frontier.stored import Times, host_of
+from crawler.frontier.workbench import Errand, Host, Workbench
+from crawler.spec import CrawlSpec
+from storage.model import HostRow, Queued, Settlement
+from storage.store import Store
+
+GATHER = 0.005  # seconds between two looks at the store: news of several hosts are answered by one read
+HOSTS_IN_HAND = 4096
+ROWS_IN_HAND = 16_384  # queued URLs in all windows together, about 1 kB each
+
+
+class Supply:
+    """Feeds a workbench. `round` reads what is wanted, `settled` is told of each commit, `sleep` waits for news."""
+
+    def __init__(
+        self, spec: CrawlSpec, store: Store, scope: Scope, bench: Workbench, clock: Clock, *, resumed: bool
+    ) -> None:
+        self._spec = spec
+        self._store = store
+        self._scope = scope
+        self._bench = bench
+        self._clock = clock
+        self._times = Times(clock)
+        self._rested_at = clock.now() if resumed else None
+        self._out: dict[int, int] = {}  # id of a URL handed out and not settled -> its host's id
+        self._settling: set[int] | None = None  # ids settled while the store is being read
+        self._parked: dict[int, float] = {}  # hosts with nothing due within the patience -> when to look again
+        self._strangers: dict[str, list[Errand]] = {}  # robots.txt redirects to hosts not in hand
+        self._news = asyncio.Event()
+        self._new_hosts = True
+        self._widened = False
+
+    # --- what it is told
+
+    def handed_out(self, host: Host, url_id: int | None) -> None:
+        if url_id is not None:
+            self._out[url_id] = host.id
+        if host.more and len(host.window) <= self._window() // 2:
+            self._news.set()
+
+    def settled(self, batch: Sequence[Settlement]) -> None:
+        """These are durable: their ids are no longer held, their discoveries can be fed."""
+        for s in batch:
+            if s.url_id is not None:
+                self._out.pop(s.url_id, None)
+                if self._settling is not None:
+                    self._settling.add(s.url_id)
+            host = self._bench.hosts.get(s.place.host)
+            if host is not None:
+                host.more |= s.due_at is not None
+            self._widened |= s.outcome == "redirect" and s.links[0].seed
+            self._discovered(s)
+        self._news.set()
+
+    def _discovered(self, s: Settlement) -> None:
+        for name in {link.target.host for link in s.links if link.admit}:
+            host = self._bench.hosts.get(name)
+            if host is None:
+                self._new_hosts = True
+            else:
+                host.more = True
+
+    def send(self, errand: Errand) -> None:
+        """A redirect of a robots.txt waits for its target host's turn, like everything else."""
+        name = errand.place.host
+        if name in self._bench.hosts:
+            self._bench.send(errand, self._bench.hosts[name])
+        else:
+            self._strangers.setdefault(name, []).append(errand)
+            self._news.set()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    # --- what it does
+
+    async def round(self) -> None:
+        """One look at the store for everything that is wanted now."""
+        self._news.clear()
+        if self._widened:
+            await self._rescope()
+        self._let_go()
+        if self._strangers:
+            await self._feed_strangers()
+        if self._new_hosts:
+            await self._feed_hosts()
+        await self._refuse_spent()
+        await self._feed_rows()
+
+    def busy(self) -> bool:
+        """Whether anything in hand may still be asked within the patience."""
+        if self._new_hosts or self._strangers:
+            return True
+        horizon = self._clock.now() + self._spec.patience
+        return any(
+            host.more or host.resolving or ((at := host.ready_at()) is not None and at <= horizon)
+            for host in self._bench.hosts.values()
+        )
+
+    async def rest(self) -> float | None:
+        """Seconds until something stored falls due; None when that is beyond the patience, or nothing waits."""
+        pending = await self._store.pending(now=self._clock.wall())
+        if pending.next_at is None:
+            return None
+        wait = self._times.mono(pending.next_at) - self._clock.now()
+        if wait > self._spec.patience:
+            return None
+        self._parked.clear()
+        self._look_everywhere()
+        return max(wait, 0.05)
+
+    async def sleep(self, seconds: float) -> None:
+        """Until there is news, or so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            self._new_hosts = True
+        await asyncio.sleep(GATHER)
+
+    # --- how
+
+    async def _rescope(self) -> None:
+        """The scope has widened: what it refused is judged again."""
+        self._widened = False
+        scope = self._scope
+        await self._store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=self._clock.wall())
+        self._look_everywhere()
+
+    def _look_everywhere(self) -> None:
+        self._new_hosts = True
+        for host in self._bench.hosts.values():
+            host.more = True
+
+    def _let_go(self) -> None:
+        """At a full bench, hosts whose window is used up, or who rest beyond the patience, make room for others."""
+        if not self._full():
+            return
+        now = self._clock.now()
+        for host in list(self._bench.hosts.values()):
+            if host.out or host.resolving or host.errands or host.awaiting:
+                continue
+            at = host.ready_at()
+            if at is None:
+                self._bench.remove(host)
+                self._new_hosts |= host.more
+            elif at > now + self._spec.patience:
+                self._bench.remove(host)
+                self._parked[host.id] = now + self._spec.patience
+        self._bench.prune()
+
+    async def _feed_hosts(self) -> None:
+        """Bring hosts with something queued into hand, longest-waiting first, as long as there is room."""
+        bench, now = self._bench, self._clock.now()
+        room = HOSTS_IN_HAND - len(bench.hosts)
+        if room <= 0:
+            return
+        self._new_hosts = False
+        self._parked = {id_: at for id_, at in self._parked.items() if at > now}
+        held = [host.id for host in bench.hosts.values() if host.id] + list(self._parked)
+        rows = await self._store.hosts(room, horizon=self._horizon(), held=held)
+        for row in rows:
+            host = bench.hosts.get(row.name)
+            if host is None:
+                bench.add(self._host(row))
+            else:  # it was in hand for a robots.txt redirect only, before the store knew it
+                host.id, host.more = row.id, True
+        self._new_hosts |= len(rows) == room
+
+    async def _feed_strangers(self) -> None:
+        """Hosts that a robots.txt redirect leads to: in hand for that errand, with their stored clocks."""
+        wanted, self._strangers = self._strangers, {}
+        known = {row.name: row for row in await self._store.hosts(0, horizon=0, names=list(wanted))}
+        for name, errands in wanted.items():
+            if name not in self._bench.hosts:
+                self._bench.add(self._host(known.get(name) or HostRow(0, name)))
+            for errand in errands:
+                self._bench.send(errand, self._bench.hosts[name])
+
+    async def _refuse_spent(self) -> None:
+        """What is still queued on a host that has given all the pages it may give is skipped, loudly."""
+        if self._spec.max_pages_per_host is None:
+            return
+        most = self._spec.max_pages_per_host
+        for host in [h for h in self._bench.hosts.values() if h.pages >= most and (h.more or h.window)]:
+            host.more = False
+            host.window.clear()
+            host.later.clear()
+            await self._store.refuse(host.id, "limit", f"max-pages-per-host {most}")
+
+    async def _feed_rows(self) -> None:
+        """Fill the windows of hosts that run low, in one read for all of them."""
+        each, hosts = self._window(), self._bench.hosts
+        low = 0 if self._full() else each // 2  # at a full bench a window is used up before its host gets another turn
+        hungry = {h.id: h for h in hosts.values() if h.id and h.more and len(h.window) + len(h.later) <= low}
+        if not hungry:
+            return
+        held = [id_ for host in hungry.values() for id_ in host.held()]
+        held += [id_ for id_, host_id in self._out.items() if host_id in hungry]
+        self._settling = set()
+        for host in hungry.values():
+            host.more = False  # from here on, only a commit makes it true again
+        rows = await self._store.due(list(hungry), each, horizon=self._horizon(), held=held)
+        settled, self._settling = self._settling, None
+        found: dict[int, list[tuple[float, Queued]]] = {}
+        for row in rows:
+            if row.id not in settled:
+                found.setdefault(row.host_id, []).append((self._times.mono(row.due_at), row))
+        for host in hungry.values():
+            mine = found.get(host.id, [])
+            host.more |= len(mine) + len(settled) >= each
+            if mine and hosts.get(host.name) is host:
+                self._bench.feed(host, mine)
+
+    def _host(self, row: HostRow) -> Host:
+        return host_of(row, self._spec, self._times, rested_at=self._rested_at)
+
+    def _full(self) -> bool:
+        return len(self._bench.hosts) >= HOSTS_IN_HAND
+
+    def _window(self) -> int:
+        """How many URLs a host may have in hand: many for a few hosts, a few for many."""
+        return max(8, min(512, ROWS_IN_HAND // max(1, len(self._bench.hosts))))
+
+    def _horizon(self) -> int:
+        return self._clock.wall() + ms(self._spec.patience)
