@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -9,6 +10,11 @@ def main() -> None:
     """Run the command line. Exit codes are those of CONTRACT §1 (docs/cli.md)."""
     if sys.platform == "win32":
         sys.exit("crawler: Windows is not supported yet: nothing here has been tested on it. Linux and macOS are.")
+    for number in range(3):  # a closed stream's number would be given to the next file, and printed into
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     from crawler.cli.main import cli
 
     cli()

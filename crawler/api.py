@@ -76,7 +76,8 @@ async def run_async(
         parser = await stack.enter_async_context(ParsePool(spec.parsers, spec.extractor))
         engine = Engine(spec, sqlite, fetcher, parser, clock, stop, on_pages=on_pages, on_progress=on_progress)
         with _no_lost_exceptions():
-            return await engine.run(places, rescope=not changed.keys().isdisjoint(SCOPE_SETTINGS))
+            widened = bool(known) and not set(places) <= set(known)
+            return await engine.run(places, rescope=widened or not changed.keys().isdisjoint(SCOPE_SETTINGS))
 
 
 def changes(spec: CrawlSpec, stored: JsonObject) -> dict[str, tuple[Any, Any]]:

@@ -195,7 +195,7 @@ class Engine:
         outcome = await self.fetcher.fetch(visit)
         self.frontier.release(visit, outcome)
         visited(visit.url, outcome.status, outcome.reason, outcome.elapsed_ms, outcome.wire_size)
-        self._answered |= visit.kind is Kind.PAGE and outcome.status is not None
+        self._answered |= outcome.status is not None
         async with self._unpacked:
             extract = await self._extract(visit, outcome)
             settlement = self.frontier.settle(visit, outcome, extract)

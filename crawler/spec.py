@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -68,17 +69,14 @@ class CrawlSpec:
             raise BadSpec(f"{name.replace('_', '-')}: {problem}")
 
     def _problems(self) -> list[tuple[str, str]]:
+        return self._out_of_range() + self._ill_formed()
+
+    def _out_of_range(self) -> list[tuple[str, str]]:
         found = [
             (n, f"must be one of {', '.join(c)}, not {getattr(self, n)!r}")
             for n, c in (("scope", SCOPES), ("robots", ("obey", "ignore")))
             if getattr(self, n) not in c
         ]
-        for name in ("include", "exclude"):
-            for pattern in getattr(self, name):
-                try:
-                    re.compile(pattern)
-                except re.error as error:
-                    found.append((name, f"{pattern!r} is no regular expression: {error}"))
         for name in ("per_host", "per_ip", "connections", "workers", "max_pages", "max_pages_per_host"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -91,11 +89,28 @@ class CrawlSpec:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 found.append((name, f"must be more than 0, not {value}"))
+        return found
+
+    def _ill_formed(self) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for name in ("include", "exclude"):
+            for pattern in getattr(self, name):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    found.append((name, f"{pattern!r} is no regular expression: {error}"))
         found += [
             ("header", f"{h!r} is not of the form 'Name: value'")
             for h in self.header
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*", h)
         ]
+        for cidr in self.allow_private:
+            try:
+                ipaddress.ip_network(cidr, strict=False)
+            except ValueError as error:
+                found.append(("allow_private", f"{error}; write it like 10.0.0.0/8"))
+        if self.proxy is not None and not re.fullmatch(r"https?://[^\s/]+/?", self.proxy):
+            found.append(("proxy", f"{self.proxy!r} is not of the form http://host:port"))
         for name in ("contact", "user_agent"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(r"[\x20-\x7e]+", value):

@@ -77,7 +77,7 @@ HOSTS = """UPDATE host SET next_fetch_at = max(next_fetch_at, e.value->>1), bloc
   delay = e.value->>3, crawl_delay = e.value->>4, failures = e.value->>5
 FROM json_each(?) e WHERE host.id = e.value->>0"""
 ORIGINS = """UPDATE origin SET robots_status = e.value->>1, robots_until = e.value->>2, robots_failures = e.value->>3,
-  robots_fetch = coalesce(e.value->>4, robots_fetch)
+  robots_fetch = iif(e.value->>1 = 'absent', NULL, coalesce(e.value->>4, robots_fetch))
 FROM json_each(?) e WHERE origin.id = e.value->>0"""
 ADDRESSES = """INSERT INTO address SELECT value->>0, value->>1 FROM json_each(?) WHERE true
 ON CONFLICT DO UPDATE SET next_fetch_at = max(next_fetch_at, excluded.next_fetch_at)"""

@@ -129,6 +129,7 @@ def open_reader(path: str | Path) -> Reader:
             f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
         db.execute("PRAGMA busy_timeout = 30000")
+        db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # a file that SQL attached could be written
         _, _, empty = check(db, path)
     except sqlite3.Error as error:
         raise StoreUnreadable(f"{path}: {error}") from None

@@ -63,6 +63,13 @@ FROM json_each(:rows) e WHERE url.id = e.value->>0
   AND (url.due_at IS NULL) = (coalesce(e.value->>1, 0) AND url.depth <= :max_depth) RETURNING url.id"""
 
 
+FROM_THE_FUTURE = (
+    "UPDATE url SET due_at = due_at - :ahead WHERE due_at > :now",
+    "UPDATE address SET next_fetch_at = next_fetch_at - :ahead WHERE next_fetch_at > :now",
+    "UPDATE host SET next_fetch_at = next_fetch_at - :ahead WHERE next_fetch_at > :now",
+    "UPDATE host SET blocked_until = blocked_until - :ahead WHERE blocked_until > :now",
+    "UPDATE origin SET robots_until = robots_until - :ahead WHERE robots_until > :now",
+)
 REFUSE = """UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = coalesce(reason, ?),
   detail = coalesce(detail, ?) WHERE host = ? AND due_at IS NOT NULL"""
 
@@ -133,7 +140,10 @@ class SqliteStore:
         self._max_depth = max_depth
 
         def work(db: sqlite3.Connection) -> Any:
-            last = db.execute("SELECT spec FROM run ORDER BY id DESC LIMIT 1").fetchone()
+            last = db.execute("SELECT spec, started_at FROM run ORDER BY id DESC LIMIT 1").fetchone()
+            if last and last[1] > now:  # the clock was ahead when that run began (FAULTS X4)
+                for sql in FROM_THE_FUTURE:
+                    db.execute(sql, {"now": now, "ahead": last[1] - now})
             db.execute("UPDATE run SET ended_at = ?, ending = 'killed' WHERE ended_at IS NULL", (now,))
             batches.plant(db, self._names, seeds, now=now)
             row = (now, os.getpid(), version, to_json(spec))

@@ -9,8 +9,8 @@ import orjson
 
 
 def to_json(value: Any) -> str:
-    """The value as compact JSON. What is no Unicode (lone surrogates, from a page's script or a user's extractor) is U+FFFD,
-    and integers may be of any size; both are rare, and left to the slow way."""
+    """The value as compact JSON. What is no Unicode (lone surrogates, from a page's script or a user's extractor) becomes a
+    question mark, and integers may be of any size; both are rare, and left to the slow way."""
     try:
         return orjson.dumps(value).decode()
     except (orjson.JSONEncodeError, UnicodeEncodeError):

@@ -454,16 +454,10 @@ BAD = [
     pytest.param(
         ["crawl", "http://127.0.0.1/", "--allow-private", "nonsense"],
         "nonsense",
-        marks=pytest.mark.xfail(
-            strict=True, reason="fetch/addresses.py Guard: a bad CIDR is a bare ValueError, exit 70"
-        ),
     ),
     pytest.param(
         ["crawl", "http://127.0.0.1/", "--proxy", "nonsense"],
         "proxy",
-        marks=pytest.mark.xfail(
-            strict=True, reason="spec.py: --proxy is not checked; every fetch then fails as `protocol`"
-        ),
     ),
     (["crawl", "https://example.org/"], "contact"),
     (["crawl", "http://192.168.1.1/"], "contact"),
@@ -507,7 +501,6 @@ async def test_l5_the_contact_is_sent(serve: Serve, crawl_file: Path) -> None:
         pytest.param(
             "seeds = 7",
             "seeds",
-            marks=pytest.mark.xfail(strict=True, reason="cli/crawl.py _listed: TypeError, exit 70"),
         ),
     ],
 )
@@ -547,7 +540,6 @@ async def test_exit_3_deferred(serve: Serve, crawl_file: Path, answers: dict[str
     assert "deferred: 1 URLs" in done.err
 
 
-@pytest.mark.xfail(strict=True, reason="engine._visit: an answer for robots.txt does not count as answered, exit 1")
 async def test_r3_exit_when_robots_are_unreachable(serve: Serve, crawl_file: Path) -> None:
     """A server that answers 503 for robots.txt is deferred (3), not dead (1): 0 page requests."""
     web = await serve(Site({"/": page(), "/robots.txt": 503}))
@@ -557,10 +549,6 @@ async def test_r3_exit_when_robots_are_unreachable(serve: Serve, crawl_file: Pat
     assert "robots.txt is unreachable" in done.err
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="api.finished: open_reader refuses an empty file, exit 2 for ever after a kill at the wrong moment",
-)
 async def test_an_empty_file_is_a_crawl_that_has_not_begun(serve: Serve, crawl_file: Path) -> None:
     """A process killed between making the file and its schema leaves it empty: the same command goes on."""
     crawl_file.touch()
@@ -644,20 +632,14 @@ async def test_d5_the_second_signal_ends_within_a_second(serve: Serve, crawl_fil
 # --- streams
 
 
-CLOSED = pytest.mark.xfail(
-    strict=True, reason="__main__: uvloop aborts (134) when it is given descriptor 1 or 2; open /dev/null there first"
-)
-
-
 @pytest.mark.parametrize(
     "streams",
     [
-        *[pytest.param(s, marks=CLOSED) for s in (">&-", "2>&-", ">&- 2>&-")],
+        *[pytest.param(s) for s in (">&-", "2>&-", ">&- 2>&-")],
         "2>&1 | true",
         "--json | true",
         pytest.param(
             ">/dev/full 2>&1",
-            marks=pytest.mark.xfail(strict=True, reason="cli/errors.py say: OSError (ENOSPC) of stderr is not caught"),
         ),
     ],
 )
@@ -675,19 +657,11 @@ async def test_x6_lost_streams_do_not_end_a_crawl(serve: Serve, crawl_file: Path
         assert db.execute("SELECT count(*), (SELECT ending FROM runs) FROM pages").fetchall() == [(2, "complete")]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="click's main catches EPIPE and exits 1 before errors.exit_code sees BrokenPipeError"
-)
-@pytest.mark.parametrize(
-    "command",
-    [
-        "query '{file}' \"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200000) SELECT i FROM n\" --format {form}"
-    ],
-)
 @pytest.mark.parametrize("form", ["table", "jsonl"])
-def test_x6_head_ends_a_query_quietly(stored: tuple[Path, str], command: str, form: str) -> None:
+def test_x6_head_ends_a_query_quietly(stored: tuple[Path, str], form: str) -> None:
     """`crawler query … | head -1` prints one line, says nothing, and is no failure."""
-    line = f"set -o pipefail; '{sys.executable}' -m crawler {command.format(file=stored[0], form=form)} | head -1"
+    sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200000) SELECT i FROM n"
+    line = f"set -o pipefail; '{sys.executable}' -m crawler query '{stored[0]}' '{sql}' --format {form} | head -1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, env=environment(), timeout=20, check=False)
     assert (done.returncode, done.stderr, done.stdout.count(b"\n")) == (0, b"", 1)
 

@@ -322,11 +322,6 @@ async def test_r6_robots_of_a_redirect_hold_for_the_first_origin(serve: Serve, c
     assert asked(web, robots=True) == ["/robots.txt", "/r2", "/r3", "/"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="frontier._busy: a host brought in by a robots.txt redirect has id 0 and more=True: the run never ends",
-)
 async def test_r6_robots_redirected_to_a_host_not_in_the_crawl(serve: Serve, crawl_file: Path) -> None:
     """The hop is taken at the other host, and the crawl ends as ever."""
     home = Site({"/": page()})
@@ -489,10 +484,6 @@ async def test_new_seeds_join_and_widen_the_scope(serve: Serve, crawl_file: Path
     assert {web.url(), web.url(host=2), web.url(host=3)} <= fetched
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="api.run_async: rescope runs for changed settings, not for new seeds; links to a new seed's host stay skipped",
-)
 async def test_a_new_seed_readmits_what_its_absence_refused(serve: Serve, crawl_file: Path) -> None:
     """With host 2 among the seeds, a link to it that scope refused before belongs to the crawl."""
     home = Site({})
@@ -503,10 +494,6 @@ async def test_a_new_seed_readmits_what_its_absence_refused(serve: Serve, crawl_
     assert web.url("/x", host=2) in {u for (u,) in ask(crawl_file, "SELECT url FROM pages")}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="storage: due_at and robots_until in the far future are not clamped when the clock was ahead (FAULTS X4)",
-)
 async def test_x4_a_file_written_with_the_clock_a_year_ahead_goes_on(
     serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def test_l3_the_longer_of_delay_and_crawl_delay_holds(setting: float, asked: flo
         ("Mon, 01 Jan 0001 00:00:00 GMT", 1.0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", DAY),
         ("Fri, 15 Foo 2027 08:02:00 GMT", None),
-        ("9" * 5000, None),
+        ("9" * 5000, DAY),
         ("120, 120", None),
     ],
 )
@@ -72,11 +72,6 @@ def test_n4_retry_after_in_both_forms(value: str | None, wait: float | None) -> 
     assert retry_after(value, WALL) == wait
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=OverflowError,
-    reason="politeness.retry_after: OverflowError is not caught; a server can end the run",
-)
 @pytest.mark.parametrize(
     "value", ["9" * 400, "Mon, 01 Jan 99999999999 00:00:00 GMT", "Mon, 01 Jan 2030 00:00:00 +9999999999999999"]
 )

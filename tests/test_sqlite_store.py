@@ -75,9 +75,6 @@ class TestSqliteStore(StoreContract):
     def recounted(self, store: Any) -> Counts:
         return Counts(*rows(store, RECOUNT)[0])
 
-    @pytest.mark.xfail(
-        strict=True, reason="storage/commit.py ORIGINS: coalesce keeps the old robots_fetch of an 'absent' origin"
-    )
     async def test_r4_robots_gone_take_their_rules_along(self, store: Any) -> None:
         """As the contract says."""
         await super().test_r4_robots_gone_take_their_rules_along(store)
@@ -302,7 +299,10 @@ async def test_d14_the_lock_survives_a_reader(store: SqliteStore) -> None:
     """Opening and closing the file in the same process does not let go of the lock."""
     with open_reader(store.path) as reader:
         assert reader.crawler() == os.getpid()
-    code = "import asyncio, sys; from pathlib import Path; from storage.sqlite import SqliteStore; asyncio.run(SqliteStore(Path(sys.argv[1])).open())"
+    code = """import asyncio, sys
+from pathlib import Path
+from storage.sqlite import SqliteStore
+asyncio.run(SqliteStore(Path(sys.argv[1])).open())"""
     done = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, timeout=20
     )
@@ -423,9 +423,6 @@ async def test_a_reader_cannot_write(store: SqliteStore, sql: str) -> None:
     assert rows(store, "PRAGMA user_version") == [(VERSION,)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="storage/reader.py open_reader: an ATTACHed file can be written; PRAGMA query_only = ON"
-)
 async def test_a_reader_cannot_write_into_another_file(store: SqliteStore, tmp_path: Path) -> None:
     """ATTACH through a reader makes no new file."""
     with open_reader(store.path) as reader, pytest.raises(sqlite3.Error):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from crawler.cli.errors import DEFERRED, say
 from crawler.cli.options import given, read_seeds, spec_options
@@ -67,6 +68,7 @@ def crawl(
     The same command again resumes an unfinished crawl, wherever and however it ended.
     """
     settings = from_toml(toml) if toml else {}
+    progress, log, log_format = _of_this_run(settings, progress=progress, log=log, log_format=log_format)
     settings |= given(options)
     settings["seeds"] = read_seeds(list(seeds) or _listed(settings.get("seeds", [])))
     if not settings["seeds"]:
@@ -106,8 +108,22 @@ def add(file: Path, seeds: tuple[str, ...]) -> None:
     say(f"{new} of {len(spec.seeds)} seeds are new; go on with: crawler resume {file}")
 
 
+def _of_this_run(settings: dict[str, Any], **options: Any) -> list[Any]:
+    """The keys of a spec file that belong to a run and not to the crawl; what was typed wins."""
+    typed = click.get_current_context().get_parameter_source
+    for name in options:
+        found = settings.pop(name.replace("_", "-"), settings.pop(name, None))
+        if found is not None and typed(name) is not ParameterSource.COMMANDLINE:
+            options[name] = Path(found) if name == "log" else found
+    return list(options.values())
+
+
 def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadSpec(f"seeds: must be a list of strings, not {value!r}")
+    return value
 
 
 def stored_spec(file: Path) -> dict[str, Any]:

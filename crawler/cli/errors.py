@@ -56,5 +56,5 @@ def say(text: str) -> None:
     """One message for a person, on stderr; nobody listening is no error."""
     try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):
         return

@@ -58,7 +58,7 @@ class Frontier:
         self.bench = Workbench(
             Limits(spec.per_host, spec.address_limit, spec.address_delay, spec.robots == "obey", TOKEN),
             rest,
-            {name: self._times.mono(at) for name, at in begun.addresses.items()},
+            {name: self._times.mono(at, politeness.CRAWL_DELAY_MOST) for name, at in begun.addresses.items()},
         )
         self._supply = Supply(spec, store, scope, self.bench, clock, resumed=begun.resumed)
         self.pages = begun.counts.pages

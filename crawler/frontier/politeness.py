@@ -5,6 +5,7 @@ Sources: RFC 9309 (robots.txt), RFC 9110 §10.2.3 (Retry-After), docs/politeness
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -31,14 +32,15 @@ def retry_after(value: str | None, wall: float) -> float | None:
     """
     if not value:
         return None
-    try:
-        wait = float(int(value.strip()))
-    except ValueError:
+    text = value.strip()
+    if re.fullmatch(r"-?[0-9]+", text):
+        wait = float(text[:9])  # thirty years are clamped like thirty thousand
+    else:
         try:
-            when = parsedate_to_datetime(value)
-        except (ValueError, TypeError):
+            when = parsedate_to_datetime(text)
+            wait = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - wall
+        except (ValueError, TypeError, OverflowError):
             return None
-        wait = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - wall
     return min(max(wait, 1.0), DAY)
 
 

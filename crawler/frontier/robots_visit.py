@@ -36,9 +36,12 @@ def settle_robots(
     fetch = fetch_row(outcome, "robots", wall, errand.hops + 1)
     if outcome.fault is not None and not politeness.charged(outcome.reason):
         return RobotsResult(Settlement(visit.place), next=errand)
-    if outcome.status in USABLE_REDIRECTS and errand.hops < HOPS and (hop := _hop(errand, visit, outcome)):
+    hop = _hop(errand, visit, outcome) if outcome.status in USABLE_REDIRECTS else None
+    if hop is not None and hop.hops <= HOPS:
         return RobotsResult(Settlement(visit.place, fetch=fetch), next=hop)
     state = _state(outcome, before, now, wall)
+    if hop is not None:  # more than five: "unavailable", which is as good as none
+        state = RobotsState("absent", now + politeness.ROBOTS_FRESH)
     body = (
         BodyRow(extract.digest, extract.size, extract.codec, extract.packed)
         if state.status == "ok" and outcome.ok
@@ -49,10 +52,13 @@ def settle_robots(
 
 
 def _hop(errand: Errand, visit: Visit, outcome: Outcome) -> Errand | None:
+    if not outcome.location:
+        return None
     try:
-        return Errand(errand.origin, errand.home, admit(outcome.location or "", visit.url), errand.hops + 1)
+        target = admit(outcome.location, visit.url)
     except InvalidUrl:
         return None
+    return None if target == visit.place else Errand(errand.origin, errand.home, target, errand.hops + 1)
 
 
 def _state(outcome: Outcome, before: RobotsState | None, now: float, wall: int) -> RobotsState:

@@ -18,9 +18,9 @@ class Times:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def mono(self, wall: int) -> float:
-        """A stored time as monotonic seconds, never further ahead than a day; 0 stays 0."""
-        return self._clock.now() + min((wall - self._clock.wall()) / 1000, FARTHEST) if wall > 0 else 0.0
+    def mono(self, wall: int, farthest: float = FARTHEST) -> float:
+        """A stored time as monotonic seconds, never further ahead than ``farthest`` seconds; 0 stays 0."""
+        return self._clock.now() + min((wall - self._clock.wall()) / 1000, farthest) if wall > 0 else 0.0
 
     def wall(self, mono: float) -> int:
         """Monotonic seconds as a time to store; 0 stays 0."""
@@ -36,7 +36,9 @@ def host_of(row: HostRow, spec: CrawlSpec, times: Times, *, rested_at: float | N
         id=row.id,
         name=row.name,
         delay=delay,
-        next_at=max(times.mono(row.next_fetch_at), 0.0 if rested_at is None else rested_at + delay),
+        next_at=max(
+            times.mono(row.next_fetch_at, politeness.CRAWL_DELAY_MOST), 0.0 if rested_at is None else rested_at + delay
+        ),
         blocked_until=times.mono(row.blocked_until),
         crawl_delay=crawl_delay,
         failures=row.failures,

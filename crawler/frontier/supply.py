@@ -107,7 +107,7 @@ class Supply:
             return True
         horizon = self._clock.now() + self._spec.patience
         return any(
-            host.more or host.resolving or ((at := host.ready_at()) is not None and at <= horizon)
+            host.more or host.resolving or ((at := host.due_at()) is not None and at <= horizon)
             for host in self._bench.hosts.values()
         )
 
@@ -154,14 +154,14 @@ class Supply:
         for host in list(self._bench.hosts.values()):
             if host.out or host.resolving or host.errands or host.awaiting:
                 continue
-            at = host.ready_at()
+            at = host.due_at()
             if at is None:
                 self._bench.remove(host)
                 self._new_hosts |= host.more
             elif at > now + self._spec.patience:
                 self._bench.remove(host)
                 self._parked[host.id] = now + self._spec.patience
-        self._bench.prune()
+        self._bench.prune(now)
 
     async def _feed_hosts(self) -> None:
         """Bring hosts with something queued into hand, longest-waiting first, as long as there is room."""
@@ -187,7 +187,9 @@ class Supply:
         known = {row.name: row for row in await self._store.hosts(0, horizon=0, names=list(wanted))}
         for name, errands in wanted.items():
             if name not in self._bench.hosts:
-                self._bench.add(self._host(known.get(name) or HostRow(0, name)))
+                host = self._host(known.get(name) or HostRow(0, name))
+                host.more = host.id > 0
+                self._bench.add(host)
             for errand in errands:
                 self._bench.send(errand, self._bench.hosts[name])
 

@@ -92,16 +92,20 @@ class Host:
     stamp: int = 0  # of its valid entry in its address's queue
     resolving: bool = False
 
-    def ready_at(self) -> float | None:
-        """When it may be asked next, clocks of its own only; None: nothing to ask, or nothing that may be asked yet."""
-        clock = max(self.next_at, self.blocked_until)
+    def due_at(self) -> float | None:
+        """When there is something to ask, its delay apart; None: nothing to ask, or nothing that may be asked yet."""
         if self.errands:
-            return clock
+            return self.blocked_until
         if self.awaiting or (self.most is not None and self.pages + self.out >= self.most):
             return None  # waits for robots.txt, or for what may be its last pages
         if self.window:
-            return clock
-        return max(clock, self.later[0][0]) if self.later else None
+            return self.blocked_until
+        return max(self.blocked_until, self.later[0][0]) if self.later else None
+
+    def ready_at(self) -> float | None:
+        """When it may be asked next."""
+        due = self.due_at()
+        return None if due is None else max(due, self.next_at)
 
     def held(self) -> Iterator[int]:
         """Ids of the queued URLs it holds, without those handed out."""
@@ -153,6 +157,8 @@ class Workbench:
         assert host.out == 0
         host.stamp += 1
         del self.hosts[host.name]
+        if host.address is not None:
+            self._schedule(host.address)
 
     def send(self, errand: Errand, host: Host) -> None:
         host.errands.append(errand)
@@ -179,10 +185,11 @@ class Workbench:
     def resolved(self, host: Host, group: str, addresses: tuple[str, ...], now: float) -> None:
         """The host's name has been looked up: it queues at the address ``group``; ``addresses`` are pinned."""
         host.resolving = False
-        host.addresses = addresses
-        host.address = self._address(group)
+        before, host.address, host.addresses = host.address, self._address(group), addresses
         host.resolve_at = now + ADDRESS_FRESH
         self.place(host)
+        if before is not None:
+            self._schedule(before)
 
     def _address(self, name: str) -> Address:
         if name not in self.addresses:
@@ -210,7 +217,10 @@ class Workbench:
         """The next visit whose host's and address's time has come; a Refusal needs no request; None: nothing now."""
         while (at := self.next_at()) is not None and at <= now:
             address = heappop(self._turns)[3]
-            host = heappop(address.hosts)[3]
+            _, _, stamp, host = heappop(address.hosts)
+            if stamp != host.stamp:
+                self._schedule(address)
+                continue
             if now >= host.resolve_at:
                 host.address = None
                 self.place(host)
@@ -310,15 +320,21 @@ class Workbench:
     def robots_known(self, errand: Errand, state: RobotsState) -> None:
         """An origin's robots.txt is settled, one way or the other: its host's URLs go on."""
         host = self.hosts.get(errand.home)
-        if host is not None:
-            host.awaiting.discard(errand.origin)
-            host.robots[errand.origin] = state
-            self.place(host)
+        if host is None:
+            return
+        host.awaiting.discard(errand.origin)
+        host.robots[errand.origin] = state
+        if state.status == "unreachable":
+            for entry in [e for e in host.window if e[3].place.origin == errand.origin]:
+                host.window.remove(entry)
+                heappush(host.later, (state.until, entry[2], entry[3]))
+            heapify(host.window)
+        self.place(host)
 
-    def prune(self) -> None:
-        """Forget addresses nobody queues at, and void turns."""
+    def prune(self, now: float) -> None:
+        """Forget addresses that nobody queues at and whose clock has run out, and void turns."""
         used = {h.address.name for h in self.hosts.values() if h.address}
-        for name in [n for n, a in self.addresses.items() if not a.busy and n not in used]:
+        for name in [n for n, a in self.addresses.items() if not a.busy and a.next_at <= now and n not in used]:
             del self.addresses[name]
         self._turns = [t for t in self._turns if t[2] == t[3].stamp]
         heapify(self._turns)
