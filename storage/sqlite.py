@@ -26,7 +26,7 @@ from storage.text import to_json
 T = TypeVar("T")
 
 PRAGMAS = """PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
+PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
 PRAGMA journal_size_limit = 67108864;"""
 
 HOSTS = """SELECT id, name, next_fetch_at, blocked_until, delay, crawl_delay, failures, pages, queued FROM host

@@ -20,7 +20,7 @@ from storage.store import Store
 
 GATHER = 0.005  # seconds between two looks at the store: news of several hosts are answered by one read
 HOSTS_IN_HAND = 4096
-ROWS_IN_HAND = 16_384  # queued URLs in all windows together, about 1 kB each
+ROWS_IN_HAND = 8_192  # queued URLs in all windows together, about 1 kB each
 
 
 class Supply:
@@ -236,7 +236,7 @@ class Supply:
 
     def _window(self) -> int:
         """How many URLs a host may have in hand: many for a few hosts, a few for many."""
-        return max(8, min(512, ROWS_IN_HAND // max(1, len(self._bench.hosts))))
+        return max(8, min(256, ROWS_IN_HAND // max(1, len(self._bench.hosts))))
 
     def _horizon(self) -> int:
         return self._clock.wall() + ms(self._spec.patience)
