@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -104,9 +102,11 @@ class CrawlSpec:
             for h in self.header
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*", h)
         ]
+        from ipaddress import ip_network
+
         for cidr in self.allow_private:
             try:
-                ipaddress.ip_network(cidr, strict=False)
+                ip_network(cidr, strict=False)
             except ValueError as error:
                 found.append(("allow_private", f"{error}; write it like 10.0.0.0/8"))
         if self.proxy is not None and not re.fullmatch(r"https?://[^\s/]+/?", self.proxy):
@@ -179,6 +179,8 @@ def _typed(key: str, wanted: str, value: Any) -> Any:
 
 def from_toml(path: Path) -> dict[str, Any]:
     """The settings of a TOML spec file, still untyped (merge options over them, then `from_mapping`)."""
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
