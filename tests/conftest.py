@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -28,3 +29,14 @@ async def serve() -> AsyncIterator[Serve]:
             return await stack.enter_async_context(Web(*handlers))
 
         yield start
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder that even root may not write to: /sys for root, who may write to all that is on a disk."""
+    if os.geteuid() == 0:
+        yield Path("/sys/kernel")
+        return
+    tmp_path.chmod(0o500)
+    yield tmp_path
+    tmp_path.chmod(0o700)

@@ -556,13 +556,10 @@ async def test_an_empty_file_is_a_crawl_that_has_not_begun(serve: Serve, crawl_f
     assert (await cli("crawl", web.url(), "-o", crawl_file, *QUICK)).code == 0
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-async def test_d11_a_read_only_folder_is_exit_2(serve: Serve, tmp_path: Path) -> None:
+async def test_d11_a_read_only_folder_is_exit_2(serve: Serve, read_only: Path) -> None:
     """Path and reason, 0 requests."""
     web = await serve(Site({"/": page()}))
-    tmp_path.chmod(0o500)
-    done = await cli("crawl", web.url(), "-o", tmp_path / "crawl.db", *QUICK)
-    tmp_path.chmod(0o700)
+    done = await cli("crawl", web.url(), "-o", read_only / "crawl.db", *QUICK)
     assert (done.code, web.requests) == (2, [])
     assert "Permission denied" in done.err
 
