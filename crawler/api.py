@@ -6,7 +6,7 @@ The command line is its first user.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,23 +28,27 @@ from storage.store import StoreUnreadable
 
 __all__ = ["Ending", "Stop", "crawl", "fetch_all", "run", "run_async"]
 
-SCOPE_SETTINGS = ("scope", "include", "exclude", "max_depth")
+SCOPE_SETTINGS = ("scope", "include", "exclude", "max_depth", "max_pages_per_host", "robots")
 
 
 def seed_places(spec: CrawlSpec) -> list[Place]:
-    """The seeds, admitted. Raises BadSpec naming the first that is no http(s) URL, and when a contact is missing."""
+    """The seeds, admitted. Raises BadSpec naming the first that is no http(s) URL."""
     places = []
     for seed in spec.seeds:
         try:
             places.append(admit(seed))
         except InvalidUrl as error:
             raise BadSpec(f"seed {seed!r}: {error}") from None
-    if not spec.contact and not all(_loopback(place.host) for place in places):
+    return places
+
+
+def require_contact(spec: CrawlSpec, seeds: Iterable[Place]) -> None:
+    """Raises BadSpec when nobody answers for a crawl that leaves this machine (FAULTS L5)."""
+    if not spec.contact and not all(_loopback(place.host) for place in seeds):
         raise BadSpec(
             "contact: say who answers for this crawl, a URL or mail address (--contact); it is sent in the "
             "user agent, so that webmasters can reach you. Only loopback seeds need none"
         )
-    return places
 
 
 def _loopback(host: str) -> bool:
@@ -66,9 +70,11 @@ async def run_async(
     ``note`` gets sentences a person should read: settings that have changed since the last run.
     """
     places, clock, stop = seed_places(spec), SystemClock(), stop or Stop()
+    require_contact(spec, places)
     async with AsyncExitStack() as stack:
         sqlite = await stack.enter_async_context(SqliteStore(Path(store)))
         known, stored = _history(sqlite)
+        require_contact(spec, known)
         changed = changes(spec, stored) if stored else {}
         for name, (before, now) in changed.items():
             note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
@@ -76,8 +82,7 @@ async def run_async(
         parser = await stack.enter_async_context(ParsePool(spec.parsers, spec.extractor))
         engine = Engine(spec, sqlite, fetcher, parser, clock, stop, on_pages=on_pages, on_progress=on_progress)
         with _no_lost_exceptions():
-            widened = bool(known) and not set(places) <= set(known)
-            return await engine.run(places, rescope=widened or not changed.keys().isdisjoint(SCOPE_SETTINGS))
+            return await engine.run(places, rescope=not changed.keys().isdisjoint(SCOPE_SETTINGS))
 
 
 def changes(spec: CrawlSpec, stored: JsonObject) -> dict[str, tuple[Any, Any]]:
@@ -97,14 +102,17 @@ def _no_lost_exceptions() -> Iterator[None]:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     lost: list[BaseException] = []
 
-    def handler(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if task is not None and isinstance(error, Exception) and not isinstance(error, OSError):
             lost.append(error)
             task.cancel()
+        elif theirs is not None:
+            theirs(loop, context)
         else:
             log.warning("%s", context.get("message"))
 
+    theirs = loop.get_exception_handler()
     loop.set_exception_handler(handler)
     try:
         yield
@@ -113,7 +121,7 @@ def _no_lost_exceptions() -> Iterator[None]:
             raise lost[0] from None
         raise
     finally:
-        loop.set_exception_handler(None)
+        loop.set_exception_handler(theirs)
 
 
 def finished(spec: CrawlSpec, file: Path) -> bool:
@@ -138,6 +146,7 @@ def _nothing_to_do(spec: CrawlSpec, reader: Reader) -> bool:
 async def add_seeds(spec: CrawlSpec, file: Path) -> int:
     """Add the spec's seeds to a file nobody is crawling; how many it did not hold as seeds. Raises StoreError, BadSpec."""
     places = seed_places(spec)
+    require_contact(spec, places)
     async with SqliteStore(file) as store:
         return await store.plant(places, now=SystemClock().wall())
 

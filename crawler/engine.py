@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from crawler.clock import Clock
 from crawler.fetch import Fetcher, ResolveError
@@ -125,6 +126,7 @@ class Engine:
         self._meter = Meter()
         self._done = 0
         self._limit = False
+        self._progress: dict[str, Any] = {}
         self._answered = False
 
     async def run(self, seeds: Sequence[Place], *, rescope: bool = False) -> Ending:
@@ -137,45 +139,66 @@ class Engine:
             now=self.clock.wall(), version=VERSION, spec=self.spec.to_json(), seeds=seeds, max_depth=self.spec.max_depth
         )
         scope = Scope(self.spec, begun.seeds)
-        if rescope:
+        if rescope or begun.rescope:
             await self.store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=self.clock.wall())
         self._counts = await self.store.counts()
-        self._answered = begun.counts.pages + begun.counts.redirects > 0
+        self._answered = begun.answered
         self.frontier = Frontier(self.spec, self.store, scope, self._address, self.clock, begun)
         self.writer = Writer(
             self.store, self.clock, tally=self._tally, starving=self.frontier.starving, on_commit=self._committed
         )
         writing = asyncio.create_task(self.writer.run())
-        watching = asyncio.create_task(self._watch())
         try:
-            await self._visits(writing)
-        finally:
-            watching.cancel()
-            self.writer.close()
-            await writing
+            try:
+                await self._visits(writing)
+            finally:
+                await self._drain(writing)
+        except asyncio.CancelledError:
+            await self.store.end("interrupted", now=self.clock.wall(), tally=self._tally())
+            raise
         return await self._end(self.clock.now() - start)
 
     async def _visits(self, writing: asyncio.Task[None]) -> None:
         """The feed and the visit loops, in one group under one grace: an exception in any of them ends them all."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(None) as grace, asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(None) as grace, asyncio.TaskGroup() as whole:
 
                 def stop(seconds: float) -> None:
                     self.frontier.stop()
-                    grace.reschedule(loop.time() + seconds)
+                    with suppress(RuntimeError):  # the grace is just over
+                        grace.reschedule(loop.time() + seconds)
 
                 self.stop.calls(stop)
                 writing.add_done_callback(lambda _: self.stop.end(0.0))  # nothing is fetched that cannot be stored
                 if self.spec.max_time is not None:
                     loop.call_later(self.spec.max_time, self._out_of_time)
-                tasks.create_task(self.frontier.feed())
-                for _ in range(self.spec.tasks):
-                    tasks.create_task(self._visit_loop())
+                watching = whole.create_task(self._watch())
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self.frontier.feed())
+                    for _ in range(self.spec.tasks):
+                        tasks.create_task(self._visit_loop())
+                watching.cancel()
         except TimeoutError:
             return  # the grace is over; what was in flight is still queued
         finally:
             self.stop.silence()
+
+    async def _drain(self, writing: asyncio.Task[None]) -> None:
+        """What was put is committed, whoever is cancelled meanwhile: this task, or the writer's with the whole loop."""
+        self.writer.close()
+        cancelled = False
+        while not writing.done():
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                cancelled = True
+        if writing.cancelled():
+            await self.writer.run()
+        elif (error := writing.exception()) is not None:
+            raise error
+        if cancelled or writing.cancelled():
+            raise asyncio.CancelledError
 
     def _out_of_time(self) -> None:
         self._limit = True
@@ -234,8 +257,10 @@ class Engine:
             room = self.store.room()
             if room is not None and room < self.spec.min_free:
                 self.frontier.pause(2.0, f"the disk has {room / 2**20:,.0f} MiB free, --min-free asks for more")
+            snapshot = self.snapshot()
+            self._progress = snapshot.to_json()
             if self._on_progress:
-                self._on_progress(self.snapshot())
+                self._on_progress(snapshot)
             await asyncio.sleep(1.0)
             self._counts = await self.store.counts()
 
@@ -251,7 +276,7 @@ class Engine:
 
     def _tally(self) -> Tally:
         stats = self.fetcher.stats
-        return Tally(stats.requests, stats.opened, stats.reused, stats.bytes, self.snapshot().to_json())
+        return Tally(stats.requests, stats.opened, stats.reused, stats.bytes, self._progress)
 
     async def _end(self, seconds: float) -> Ending:
         counts, tally = await self.store.counts(), self._tally()

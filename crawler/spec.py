@@ -123,6 +123,12 @@ class CrawlSpec:
         return self.user_agent or f"{TOKEN}/{VERSION}" + (f" (+{self.contact})" if self.contact else "")
 
     @property
+    def token(self) -> str:
+        """The product token that robots.txt is searched for: that of the User-Agent which is sent (RFC 9309 §2.2.1)."""
+        found = re.match(r"[A-Za-z_-]+", self.agent)
+        return found[0] if found else TOKEN
+
+    @property
     def address_limit(self) -> int:
         return self.per_ip if self.per_ip is not None else max(2, self.per_host)
 

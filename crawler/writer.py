@@ -41,8 +41,6 @@ class Writer:
         self._room = asyncio.Condition()
         self._news = asyncio.Event()
         self._closing = False
-        self.commits = 0
-        self.busy = 0.0  # seconds spent in commits
 
     @property
     def backlog(self) -> int:
@@ -89,8 +87,6 @@ class Writer:
         start = self._clock.now()
         await self._store.commit(batch, now=self._clock.wall(), tally=self._tally())
         self._oldest = start  # what came meanwhile is no older
-        self.busy += self._clock.now() - start
-        self.commits += 1
         async with self._room:
             self._links -= sum(len(s.links) for s in batch)
             self._room.notify_all()

@@ -47,6 +47,7 @@ REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.de
 WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
   AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason = 'nofollow' AND t.reason <> 'nofollow')"""
 SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = t.id AND t.seed"""
+WIDENED = "INSERT OR IGNORE INTO meta VALUES ('rescope', 'a seed has joined')"  # until `Store.rescope` is done
 STALE = """SELECT u.id FROM json_each(?) e JOIN url u ON u.id = e.value->>0 WHERE u.depth < e.value->>1"""
 NEARER_ALONG = """UPDATE url SET depth = e.depth, parent = e.src FROM (
     SELECT l.dst, l.src, min(s.depth + l.step) AS depth
@@ -212,7 +213,7 @@ def _collect(batch: Sequence[Settlement], names: Names) -> tuple[Targets, list[l
             owns[i] = targets.add(LinkRow(s.place, "own"), None, None)
         for link in s.links:
             depth = None if link.step is None else s.depth + link.step
-            n = targets.add(link, s.url_id if depth is not None else None, depth)
+            n = targets.add(link, s.url_id if depth is not None or link.reason else None, depth)
             edges.append([s.url_id, n, link.kind, link.rel, link.text, link.step])
     return targets, edges, owns
 
@@ -235,6 +236,7 @@ def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targe
         db.execute(REFUSE)
         if targets.seeds:
             db.execute(SEED)
+            db.execute(WIDENED)
     visits = to_json([[s.url_id, s.depth] for s in batch if s.url_id is not None and s.links])
     moved = changed | _ids(db, STALE, (visits,))
     while moved:

@@ -175,11 +175,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What `Store.begin` found. ``resumed``: the file held a crawl before. ``spec``: the JSON stored by the last run."""
+    """What `Store.begin` found. ``resumed``: the file held a crawl before. ``answered``: some server did, in an earlier
+    run. ``rescope``: a seed has joined since the refusals were judged."""
 
     run: int
     resumed: bool
     counts: Counts
-    spec: JsonObject | None
     seeds: tuple[Place, ...]
     addresses: Mapping[str, int]
+    answered: bool = False
+    rescope: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -52,7 +51,7 @@ FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host WHERE u
 TALLY = """UPDATE run SET requests = ?, connections = ?, reused = ?, bytes = ?, progress = ? WHERE id = ?"""
 JUDGED = """SELECT u.id, o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.id > ? AND NOT u.seed AND (u.due_at IS NOT NULL AND u.last IS NULL
-  OR u.outcome = 'skipped' AND u.reason IN ('scope', 'include', 'exclude', 'depth'))
+  OR u.outcome = 'skipped' AND u.reason IN ('scope', 'include', 'exclude', 'depth', 'limit', 'robots'))
 ORDER BY u.id LIMIT 5000"""
 REJUDGE = """UPDATE url SET
   due_at = iif(e.value->>1 AND url.depth <= :max_depth, coalesce(url.due_at, :now), NULL),
@@ -63,6 +62,7 @@ FROM json_each(:rows) e WHERE url.id = e.value->>0
   AND (url.due_at IS NULL) = (coalesce(e.value->>1, 0) AND url.depth <= :max_depth) RETURNING url.id"""
 
 
+ANSWERED = "SELECT EXISTS (SELECT 1 FROM fetch WHERE status IS NOT NULL)"
 FROM_THE_FUTURE = (
     "UPDATE url SET due_at = due_at - :ahead WHERE due_at > :now",
     "UPDATE address SET next_fetch_at = next_fetch_at - :ahead WHERE next_fetch_at > :now",
@@ -159,7 +159,8 @@ class SqliteStore:
             run=self._run or 0,
             resumed=last is not None,
             counts=await self.counts(),
-            spec=json.loads(last[0]) if last else None,
+            answered=bool((await self._rows(ANSWERED))[0][0]),
+            rescope=last is not None and bool(await self._rows("SELECT 1 FROM meta WHERE key = 'rescope'")),
             seeds=tuple(Place(*row) for row in await self._rows(SEEDS)),
             addresses=dict(addresses),
         )
@@ -196,13 +197,13 @@ class SqliteStore:
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
         facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch)
+        self._fetch += sum(s.fetch is not None for s in batch)  # whatever becomes of it: ids may have gaps
 
         def work(db: sqlite3.Connection) -> None:
             batches.apply(db, self._names, batch, facts)
             self._note(db, tally)
 
         await self._transact(work)
-        self._fetch += sum(s.fetch is not None for s in batch)
 
     async def rescope(self, judge: Judge, *, now: int) -> int:
         limit = {"now": now, "max_depth": batches.DEEP if self._max_depth is None else self._max_depth}
@@ -214,6 +215,7 @@ class SqliteStore:
                 verdicts = [(row[0], judge(Place(*row[1:]))) for row in rows]
                 judged = to_json([[id_, int(v.admit), v.reason, v.detail] for id_, v in verdicts])
                 changed += len(db.execute(REJUDGE, limit | {"rows": judged}).fetchall())
+            db.execute("DELETE FROM meta WHERE key = 'rescope'")
             return changed
 
         return await self._transact(work)

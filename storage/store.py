@@ -63,7 +63,7 @@ class Store(Protocol):
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None: ...
 
     async def rescope(self, judge: Judge, *, now: int) -> int:
-        """Judge again every URL that is queued but untried or was refused by scope, depth or nofollow; how many changed."""
+        """Judge again what is queued but untried, or was refused by scope, depth, robots or limit; how many changed."""
         ...
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:

@@ -280,7 +280,7 @@ class StoreContract:
     async def test_begin_makes_the_seeds_due_at_once(self, store: Any) -> None:
         """A seed is queued at depth 0 and due now; a fresh store says it was not resumed."""
         begun = await start(store, place("/"), place("/b", "b.test"))
-        assert (begun.resumed, begun.spec, begun.counts.queued) == (False, None, 2)
+        assert (begun.resumed, begun.answered, begun.counts.queued) == (False, False, 2)
         assert [s.url for s in begun.seeds] == ["http://a.test/", "http://b.test/b"]
         assert {(r.place.url, r.depth, r.due_at, r.seed) for r in await queue(store)} == {
             ("http://a.test/", 0, NOW, True),
@@ -295,7 +295,7 @@ class StoreContract:
             await store.end("interrupted", now=NOW)
         async with self.open(tmp_path) as store:
             begun = await start(store, place("/"), place("/new"), delay=3)
-            assert (begun.resumed, begun.spec) == (True, {"delay": 2})
+            assert begun.resumed
             assert (begun.counts.pages, begun.counts.queued) == (1, 2)
             assert sorted(r.place.path for r in await queue(store)) == ["/new", "/next"]
 

@@ -581,7 +581,7 @@ class FakeClock:
 
 def frontier(clock: FakeClock, resumed: bool = True, **options: Any) -> Frontier:
     spec = CrawlSpec(contact="a@b.test", **options)
-    begun = Begun(2, resumed, Counts(), None, (), {"ip": WALL + 7000})
+    begun = Begun(2, resumed, Counts(), (), {"ip": WALL + 7000})
     return Frontier(spec, None, Scope(spec, []), None, clock, begun)  # type: ignore[arg-type]
 
 

@@ -70,7 +70,7 @@ def crawl(
     settings = from_toml(toml) if toml else {}
     progress, log, log_format = _of_this_run(settings, progress=progress, log=log, log_format=log_format)
     settings |= given(options)
-    settings["seeds"] = read_seeds(list(seeds) or _listed(settings.get("seeds", [])))
+    settings["seeds"] = unique(read_seeds(list(seeds) or _listed(settings.get("seeds", []))))
     if not settings["seeds"]:
         raise BadSpec("no seed given: name a URL, a file of URLs, or - for stdin")
     spec = from_mapping(settings)
@@ -103,9 +103,16 @@ def add(file: Path, seeds: tuple[str, ...]) -> None:
 
     from crawler.api import add_seeds
 
-    spec = from_mapping({k: v for k, v in stored_spec(file).items() if k != "header"}).changed(seeds=read_seeds(seeds))
+    spec = from_mapping({k: v for k, v in stored_spec(file).items() if k != "header"}).changed(
+        seeds=unique(read_seeds(seeds))
+    )
     new = asyncio.run(add_seeds(spec, file))
     say(f"{new} of {len(spec.seeds)} seeds are new; go on with: crawler resume {file}")
+
+
+def unique(seeds: list[str]) -> list[str]:
+    """Each seed once, in the order they came."""
+    return list(dict.fromkeys(seeds))
 
 
 def _of_this_run(settings: dict[str, Any], **options: Any) -> list[Any]:
@@ -127,7 +134,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def stored_spec(file: Path) -> dict[str, Any]:
-    """The settings of the file's last run, with every seed it knows."""
+    """The settings of the file's last run."""
     from storage.reader import open_reader
     from storage.store import StoreUnreadable
 

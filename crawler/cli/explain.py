@@ -13,7 +13,7 @@ import click
 from crawler.text import printable
 
 if TYPE_CHECKING:
-    from crawler.frontier.scope import Scope
+    from crawler.spec import CrawlSpec
     from storage.model import Place
     from storage.reader import Reader
 
@@ -67,6 +67,7 @@ def explain(file: Path, url: str, as_json: bool) -> None:
 
 
 def explanation(reader: Reader, asked: str) -> Explanation:
+    from crawler.frontier.scope import Scope
     from crawler.url import InvalidUrl, admit, canonical
 
     try:
@@ -78,8 +79,8 @@ def explanation(reader: Reader, asked: str) -> Explanation:
             shown = asked
         return Explanation(asked, shown, verdict=f"would never be fetched: {error}", next="nothing")
     found = Explanation(asked, place.url)
-    scope, spec = _scope(reader)
-    judged = scope.judge(place)
+    spec = _spec(reader)
+    judged = Scope(spec, reader.seeds()).judge(place)
     found.scope = (
         "belongs to the crawl"
         if judged.admit
@@ -130,23 +131,21 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
     return found
 
 
-def _scope(reader: Reader) -> tuple[Scope, dict[str, Any]]:
-    from crawler.frontier.scope import Scope
+def _spec(reader: Reader) -> CrawlSpec:
+    """The settings of the last run, without the headers it did not store."""
     from crawler.spec import CrawlSpec, from_mapping
 
     run = reader.run()
-    stored = {k: v for k, v in (run.spec if run else {}).items() if k != "header"}
-    return Scope(from_mapping(stored) if stored else CrawlSpec(), reader.seeds()), stored
+    return from_mapping({k: v for k, v in run.spec.items() if k != "header"}) if run else CrawlSpec()
 
 
-def robots(reader: Reader, place: Place, spec: dict[str, Any]) -> str:
+def robots(reader: Reader, place: Place, spec: CrawlSpec) -> str:
     """What the origin's robots.txt says about the URL, with the rule and its line."""
     from crawler.fetch.robots import Robots
-    from crawler.spec import TOKEN
     from storage.codec import unpack
 
     row = reader.one(ROBOTS, (place.origin,))
-    if spec.get("robots") == "ignore":
+    if spec.robots == "ignore":
         return "ignored, as asked (--robots ignore)"
     if row is None or row[0] is None:
         return f"{place.origin}/robots.txt has not been fetched"
@@ -155,7 +154,7 @@ def robots(reader: Reader, place: Place, spec: dict[str, Any]) -> str:
         return f"unreachable: nothing of {place.origin} may be fetched (RFC 9309 §2.3.1.4); asked again at {until}"
     if data is None:
         return "there is none: everything is allowed"
-    verdict = Robots.parse(unpack(codec, data)).verdict(TOKEN, place.url)
+    verdict = Robots.parse(unpack(codec, data)).verdict(spec.token, place.url)
     rule = f"by line {verdict.line}: {verdict.rule}" if verdict.rule else "no rule matches"
     return f"{'allowed' if verdict.allowed else 'refused'}, {rule}"
 

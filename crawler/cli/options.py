@@ -66,7 +66,7 @@ def read_seeds(arguments: Sequence[str]) -> list[str]:
         else:
             hint = f"; did you mean https://{argument}/ ?" if "." in argument and "/" not in argument else ""
             raise BadSpec(f"seed {argument!r} is neither a URL nor a file{hint}")
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _lines(text: str) -> list[str]:

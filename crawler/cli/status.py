@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from storage.reader import Reader
 
-DEFERRED = """SELECT count(*), min(at) FROM (
+DEFERRED = """SELECT count(*) FROM (
   SELECT max(u.due_at, h.blocked_until, iif(o.robots_status = 'unreachable', o.robots_until, 0)) AS at
   FROM url u JOIN host h ON h.id = u.host JOIN origin o ON o.id = u.origin WHERE u.due_at IS NOT NULL) WHERE at > ?"""
 

@@ -73,7 +73,7 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
 
 
 def _deferred(ending: Ending, reader: Reader) -> list[str]:
-    if not ending.counts.queued or ending.next_at is None or ending.state not in ("deferred", "limit"):
+    if not ending.counts.queued or ending.next_at is None or ending.state != "deferred":
         return []
     when = datetime.fromtimestamp(ending.next_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     away = ending.next_at / 1000 - time.time()

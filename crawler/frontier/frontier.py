@@ -17,12 +17,13 @@ from crawler.frontier.robots_visit import settle_robots
 from crawler.frontier.scope import Scope
 from crawler.frontier.stored import Times, row_of
 from crawler.frontier.supply import Supply
-from crawler.frontier.workbench import Errand, Host, Limits, Refusal, RobotsState, Workbench
-from crawler.spec import TOKEN, CrawlSpec
+from crawler.frontier.workbench import ADDRESS_FRESH, Errand, Host, Limits, Refusal, RobotsState, Workbench
+from crawler.spec import CrawlSpec
 from crawler.visit import Extract, Kind, Outcome, Visit
 from storage.model import Begun, Place, Settlement
 from storage.store import Store
 
+UNKNOWN_FRESH = 5.0  # seconds until a name that could not be resolved is looked up again
 UNCOMMITTED = 200  # acquired − settled ≤ connections + this: bounds memory and what a kill can repeat
 
 Resolve = Callable[[Place], Awaitable[tuple[str, tuple[str, ...]] | None]]
@@ -35,9 +36,7 @@ class Load:
     whose ``longest`` delay is given in s; ``paused``: why nobody is asked at all."""
 
     fetching: int = 0
-    unsettled: int = 0
     hosts: int = 0
-    rows: int = 0
     waiting: int = 0
     longest: float = 0.0
     paused: str = ""
@@ -56,7 +55,7 @@ class Frontier:
         self._times = Times(clock)
         rest = clock.now() + spec.address_delay if begun.resumed else 0.0
         self.bench = Workbench(
-            Limits(spec.per_host, spec.address_limit, spec.address_delay, spec.robots == "obey", TOKEN),
+            Limits(spec.per_host, spec.address_limit, spec.address_delay, spec.robots == "obey", spec.token),
             rest,
             {name: self._times.mono(at, politeness.CRAWL_DELAY_MOST) for name, at in begun.addresses.items()},
         )
@@ -96,7 +95,7 @@ class Frontier:
             host.failures += 1
         elif outcome.fault is None:
             host.failures = 0
-        block = politeness.block_of(outcome, host.failures - 1, self.clock.wall() / 1000)
+        block = politeness.block_of(outcome, host.failures, self.clock.wall() / 1000)
         if block is not None:
             self.bench.block(host, now + block)
         self._pump()
@@ -111,7 +110,8 @@ class Frontier:
             block = max(0.0, host.blocked_until - self.clock.now()) or None
             settlement = settling.settle(visit, outcome, extract, self.scope, at=wall, block=block)
         address = host.address
-        clock = (address.name, self._times.wall(address.next_at)) if address and address.next_at else None
+        known = address is not None and not address.name.startswith("?")
+        clock = (address.name, self._times.wall(address.next_at)) if address and known else None
         return replace(settlement, host=row_of(host, self._times), address=clock)
 
     def _settle_robots(self, visit: Visit, outcome: Outcome, extract: Extract, wall: int) -> Settlement:
@@ -122,15 +122,21 @@ class Frontier:
         if result.next is not None:
             self._supply.send(result.next)
         elif result.state is not None:
-            self._robots_known(errand, result.state)
+            self._robots_known(visit, result.state)
         self._pump()
         return result.settlement
 
-    def _robots_known(self, errand: Errand, state: RobotsState) -> None:
+    def _robots_known(self, visit: Visit, state: RobotsState) -> None:
+        errand: Errand = visit.errand
         home = self.bench.hosts.get(errand.home)
-        if home is not None and state.robots is not None:
-            home.crawl_delay = state.robots.crawl_delay(TOKEN)
+        if home is not None:
+            asked = [s.robots for s in (home.robots | {errand.origin: state}).values() if s.robots is not None]
+            home.crawl_delay = max(
+                (d for r in asked if (d := r.crawl_delay(self.spec.token)) is not None), default=None
+            )
             home.delay = politeness.delay_of(self.spec, home.crawl_delay)
+            if visit.handle[0] is home and visit.sent_at is not None:
+                home.next_at = max(home.next_at, visit.sent_at + home.delay)
         self.bench.robots_known(errand, state)
 
     def refuse(self, refusal: Refusal) -> Settlement:
@@ -169,10 +175,6 @@ class Frontier:
             if not turn.done():
                 turn.set_result(None)
         self._supply.wake()
-
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
 
     # --- handing out
 
@@ -242,7 +244,7 @@ class Frontier:
         place = host.errands[0].place if host.errands else (host.window or host.later)[0][-1].place
         found = await self._resolve(place)
         group, addresses = found or (f"?{host.name}", ())
-        self.bench.resolved(host, group, addresses, self.clock.now())
+        self.bench.resolved(host, group, addresses, self.clock.now(), fresh=ADDRESS_FRESH if found else UNKNOWN_FRESH)
         self._pump()
 
     # --- feeding
@@ -272,9 +274,7 @@ class Frontier:
         turns = [(at, h) for h in self.bench.hosts.values() if (at := h.ready_at()) is not None]
         return Load(
             fetching=self.fetching,
-            unsettled=self.unsettled,
             hosts=len(turns),
-            rows=sum(len(h.window) for _, h in turns),
             waiting=sum(at > now for at, _ in turns),
             longest=max((h.delay for at, h in turns if at > now), default=0.0),
             paused=self._pause if self.paused_until > now else "",

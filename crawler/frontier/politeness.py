@@ -15,7 +15,7 @@ from crawler.visit import RETRY, Charge, Outcome
 DAY = 86_400.0
 ROBOTS_FRESH = DAY  # RFC 9309 §2.4: not longer than 24 hours
 ROBOTS_RETRY = 300.0  # an unreachable robots.txt is asked for again after 5 min, doubling up to a day
-CRAWL_DELAY_MOST = 300.0  # a longer Crawl-delay is honoured as this and reported
+CRAWL_DELAY_MOST = 300.0  # seconds: a longer Crawl-delay counts as this
 BREAKER_AT = 5  # consecutive failures to connect
 BREAKER_FIRST, BREAKER_MOST = 60.0, 3600.0
 
@@ -45,12 +45,12 @@ def retry_after(value: str | None, wall: float) -> float | None:
 
 
 def block_of(outcome: Outcome, failures: int, wall: float) -> float | None:
-    """Seconds the whole host is left alone after this outcome; None: just its delay. ``failures``: consecutive so far."""
+    """Seconds the whole host is left alone after this outcome; None: just its delay. ``failures``: to connect, in a row."""
     if outcome.status in (429, 503):
         asked = retry_after(outcome.header("retry-after"), wall)
         return asked if asked is not None else 30.0
-    if connect_failed(outcome) and failures + 1 >= BREAKER_AT:
-        doublings = (failures + 1 - BREAKER_AT) // BREAKER_AT
+    if connect_failed(outcome) and failures >= BREAKER_AT:
+        doublings = (failures - BREAKER_AT) // BREAKER_AT
         return float(min(BREAKER_FIRST * 2 ** min(doublings, 10), BREAKER_MOST))
     return None
 

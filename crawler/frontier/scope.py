@@ -40,19 +40,23 @@ class Scope:
         self._include = tuple(re.compile(p) for p in spec.include)
         self._exclude = tuple(re.compile(p) for p in spec.exclude)
         self._filters = bool(self._include or self._exclude)
+        self.widened = False
         self._seeds: set[str] = set()
         self._keys: set[str] = set()
         self._folders: dict[str, set[str]] = {}
         self._standing: dict[str, Verdict | tuple[str, ...]] = {}  # by origin: a verdict, or the paths that are in
         for seed in seeds:
             self.add_seed(seed)
+        self.widened = False  # by a seed since anybody looked
 
     def add_seed(self, place: Place) -> None:
         """One more seed: itself exempt from every rule but `admit`'s, and what lies around it belongs to the crawl."""
         key = _key(self._kind, place)
+        folder = place.path.partition("?")[0].rpartition("/")[0] + "/"
+        self.widened |= key not in self._keys or folder not in self._folders[key]
         self._seeds.add(place.url)
         self._keys.add(key)
-        self._folders.setdefault(key, set()).add(place.path.partition("?")[0].rpartition("/")[0] + "/")
+        self._folders.setdefault(key, set()).add(folder)
         self._standing.clear()
 
     def judge(self, place: Place) -> Verdict:

@@ -38,11 +38,12 @@ class Supply:
         self._rested_at = clock.now() if resumed else None
         self._out: dict[int, int] = {}  # id of a URL handed out and not settled -> its host's id
         self._settling: set[int] | None = None  # ids settled while the store is being read
-        self._parked: dict[int, float] = {}  # hosts with nothing due within the patience -> when to look again
+        self._parked: dict[str, tuple[int, float]] = {}  # hosts with nothing due now -> id, and when to look again
         self._strangers: dict[str, list[Errand]] = {}  # robots.txt redirects to hosts not in hand
         self._news = asyncio.Event()
         self._new_hosts = True
         self._widened = False
+        self._fruitless = 0  # rests in a row that nothing came of
 
     # --- what it is told
 
@@ -62,14 +63,17 @@ class Supply:
             host = self._bench.hosts.get(s.place.host)
             if host is not None:
                 host.more |= s.due_at is not None
-            self._widened |= s.outcome == "redirect" and s.links[0].seed
+            if s.outcome == "redirect" and s.links[0].seed:
+                self._widened |= self._scope.widened
+                self._scope.widened = False
             self._discovered(s)
         self._news.set()
 
     def _discovered(self, s: Settlement) -> None:
         for name in {link.target.host for link in s.links if link.admit}:
             host = self._bench.hosts.get(name)
-            if host is None:
+            if host is None or not host.id:
+                self._parked.pop(name, None)
                 self._new_hosts = True
             else:
                 host.more = True
@@ -107,9 +111,16 @@ class Supply:
             return True
         horizon = self._clock.now() + self._spec.patience
         return any(
-            host.more or host.resolving or ((at := host.due_at()) is not None and at <= horizon)
+            host.resolving or self._hungry(host, horizon) or ((at := host.due_at()) is not None and at <= horizon)
             for host in self._bench.hosts.values()
         )
+
+    def _hungry(self, host: Host, horizon: float) -> bool:
+        """Whether the store should be asked for more of a host. At a full bench a window is used up first, so that the
+        host makes room for others."""
+        low = 0 if self._full() else self._window() // 2
+        wanted = host.id > 0 and host.more and len(host.window) + len(host.later) <= low
+        return wanted and host.blocked_until <= horizon
 
     async def rest(self) -> float | None:
         """Seconds until something stored falls due; None when that is beyond the patience, or nothing waits."""
@@ -117,8 +128,9 @@ class Supply:
         if pending.next_at is None:
             return None
         wait = self._times.mono(pending.next_at) - self._clock.now()
-        if wait > self._spec.patience:
-            return None
+        if wait > self._spec.patience or (wait <= 0 and self._fruitless > 3):
+            return None  # the latter: due, and yet nobody may be asked, as when its robots.txt leads to a blocked host
+        self._fruitless += 1
         self._parked.clear()
         self._look_everywhere()
         return max(wait, 0.05)
@@ -155,12 +167,13 @@ class Supply:
             if host.out or host.resolving or host.errands or host.awaiting:
                 continue
             at = host.due_at()
-            if at is None:
-                self._bench.remove(host)
-                self._new_hosts |= host.more
-            elif at > now + self._spec.patience:
-                self._bench.remove(host)
-                self._parked[host.id] = now + self._spec.patience
+            if at is not None and at <= now + self._spec.patience:
+                continue
+            self._bench.remove(host)
+            if at is None and host.more:
+                self._new_hosts = True
+            else:
+                self._parked[host.name] = host.id, now + self._spec.patience
         self._bench.prune(now)
 
     async def _feed_hosts(self) -> None:
@@ -170,8 +183,8 @@ class Supply:
         if room <= 0:
             return
         self._new_hosts = False
-        self._parked = {id_: at for id_, at in self._parked.items() if at > now}
-        held = [host.id for host in bench.hosts.values() if host.id] + list(self._parked)
+        self._parked = {name: (id_, at) for name, (id_, at) in self._parked.items() if at > now}
+        held = [host.id for host in bench.hosts.values() if host.id] + [id_ for id_, _ in self._parked.values()]
         rows = await self._store.hosts(room, horizon=self._horizon(), held=held)
         for row in rows:
             host = bench.hosts.get(row.name)
@@ -207,8 +220,8 @@ class Supply:
     async def _feed_rows(self) -> None:
         """Fill the windows of hosts that run low, in one read for all of them."""
         each, hosts = self._window(), self._bench.hosts
-        low = 0 if self._full() else each // 2  # at a full bench a window is used up before its host gets another turn
-        hungry = {h.id: h for h in hosts.values() if h.id and h.more and len(h.window) + len(h.later) <= low}
+        horizon = self._clock.now() + self._spec.patience
+        hungry = {h.id: h for h in hosts.values() if self._hungry(h, horizon)}
         if not hungry:
             return
         held = [id_ for host in hungry.values() for id_ in host.held()]
@@ -227,6 +240,7 @@ class Supply:
             host.more |= len(mine) + len(settled) >= each
             if mine and hosts.get(host.name) is host:
                 self._bench.feed(host, mine)
+                self._fruitless = 0
 
     def _host(self, row: HostRow) -> Host:
         return host_of(row, self._spec, self._times, rested_at=self._rested_at)

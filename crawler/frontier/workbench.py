@@ -182,11 +182,13 @@ class Workbench:
         heappush(host.address.hosts, (ready, next(self._n), host.stamp, host))
         self._schedule(host.address)
 
-    def resolved(self, host: Host, group: str, addresses: tuple[str, ...], now: float) -> None:
+    def resolved(
+        self, host: Host, group: str, addresses: tuple[str, ...], now: float, *, fresh: float = ADDRESS_FRESH
+    ) -> None:
         """The host's name has been looked up: it queues at the address ``group``; ``addresses`` are pinned."""
         host.resolving = False
         before, host.address, host.addresses = host.address, self._address(group), addresses
-        host.resolve_at = now + ADDRESS_FRESH
+        host.resolve_at = now + fresh
         self.place(host)
         if before is not None:
             self._schedule(before)
