@@ -164,7 +164,8 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
     sys.setswitchinterval(
         0.001
     )  # the store's thread gives the lock back within µs; 5 ms a statement made it the slowest
-    gc.set_threshold(10_000, 20, 20)  # a page makes thousands of objects and hardly a cycle
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # a page makes thousands of objects and hardly a cycle
 
     async def whole() -> Ending:
         task = asyncio.current_task()
