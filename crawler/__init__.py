@@ -11,14 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crawler.api import Ending, crawl, fetch_all, run
+    from crawler.api import Ending, crawl, run
+    from crawler.fetch.many import fetch_all
     from crawler.spec import CrawlSpec
     from crawler.visit import Fault, Link, Outcome, Page
 
 _HOME = {
     "crawl": "crawler.api",
     "run": "crawler.api",
-    "fetch_all": "crawler.api",
+    "fetch_all": "crawler.fetch.many",
     "Ending": "crawler.api",
     "CrawlSpec": "crawler.spec",
     "Fault": "crawler.visit",

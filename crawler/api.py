@@ -14,8 +14,6 @@ from typing import Any
 from crawler.clock import SystemClock
 from crawler.engine import Ending, Engine, OnPages, OnProgress, Stop
 from crawler.fetch.addresses import literal
-from crawler.fetch.many import fetch_all
-from crawler.fetch.pool import FetchPool
 from crawler.log import log
 from crawler.parse.pool import ParsePool
 from crawler.spec import BadSpec, CrawlSpec, from_mapping
@@ -26,8 +24,9 @@ from storage.reader import Reader, open_reader
 from storage.sqlite import SqliteStore
 from storage.store import StoreUnreadable
 
-__all__ = ["Ending", "Stop", "crawl", "fetch_all", "run", "run_async"]
+__all__ = ["Ending", "Stop", "crawl", "run", "run_async"]
 
+SPAWN = 0.005  # seconds, in which the parse workers' processes are made
 SCOPE_SETTINGS = ("scope", "include", "exclude", "max_depth", "max_pages_per_host", "robots")
 
 
@@ -78,8 +77,15 @@ async def run_async(
         changed = changes(spec, stored) if stored else {}
         for name, (before, now) in changed.items():
             note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
+        parser = ParsePool(spec.parsers, spec.extractor)
+        stack.push_async_callback(parser.aclose)
+        starting = asyncio.create_task(parser.__aenter__())
+        stack.callback(starting.cancel)
+        await asyncio.sleep(SPAWN)
+        from crawler.fetch.pool import FetchPool  # 0.2 s of aiohttp, while the parse workers start on another core
+
         fetcher = await stack.enter_async_context(FetchPool(spec, [*known, *places]))
-        parser = await stack.enter_async_context(ParsePool(spec.parsers, spec.extractor))
+        await starting
         engine = Engine(spec, sqlite, fetcher, parser, clock, stop, on_pages=on_pages, on_progress=on_progress)
         with _no_lost_exceptions():
             return await engine.run(places, rescope=not changed.keys().isdisjoint(SCOPE_SETTINGS))

@@ -33,8 +33,9 @@ def fetch(urls: tuple[str, ...], connections: int, per_host: int, as_json: bool,
     """
     import asyncio
 
-    from crawler.api import fetch_all, loop_factory
+    from crawler.api import loop_factory
     from crawler.cli.options import given
+    from crawler.fetch.many import fetch_all
     from crawler.spec import from_mapping
 
     spec = from_mapping(given(options))
