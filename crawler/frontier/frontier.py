@@ -63,6 +63,7 @@ class Frontier:
         self.pages = begun.counts.pages
         self.fetching = 0
         self.unsettled = 0
+        self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no refusal
         self.paused_until = 0.0
         self._pause = ""
         self.limit_reached = False
@@ -154,6 +155,7 @@ class Frontier:
         """These are durable now: their ids are no longer held, their discoveries can be fed."""
         for s in batch:
             self.unsettled -= 1
+            self._pages_out -= s.url_id is not None and s.outcome != "skipped"
             self.pages += s.outcome == "page"
             self.bench.settled(s.place.host, page=s.outcome == "page")
         self._supply.settled(batch)
@@ -202,7 +204,7 @@ class Frontier:
         """Whether one more visit keeps the bounds: what is not committed, and the pages that were asked for at most."""
         if self.unsettled >= self.spec.connections + UNCOMMITTED:
             return False
-        if self.spec.max_pages is not None and self.pages + self.unsettled >= self.spec.max_pages:
+        if self.spec.max_pages is not None and self.pages + self._pages_out >= self.spec.max_pages:
             self.limit_reached = self.pages >= self.spec.max_pages
             return False
         return True
@@ -213,6 +215,7 @@ class Frontier:
             self._supply.handed_out(turn.host, turn.row.id)
             return
         self.fetching += 1
+        self._pages_out += turn.kind is Kind.PAGE
         self._supply.handed_out(turn.handle[0], turn.id)
         turn.sent = partial(self._sent, turn)
         if self.spec.max_rate:
