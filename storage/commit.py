@@ -47,6 +47,7 @@ REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.de
 WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
   AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason = 'nofollow' AND t.reason <> 'nofollow')"""
 SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = t.id AND t.seed"""
+SEEDS = "SELECT count(*) FROM url WHERE seed = 1"
 WIDENED = "INSERT OR IGNORE INTO meta VALUES ('rescope', 'a seed has joined')"  # until `Store.rescope` is done
 STALE = """SELECT u.id FROM json_each(?) e JOIN url u ON u.id = e.value->>0 WHERE u.depth < e.value->>1"""
 NEARER_ALONG = """UPDATE url SET depth = e.depth, parent = e.src FROM (
@@ -191,6 +192,8 @@ def apply(db: sqlite3.Connection, names: Names, batch: Sequence[Settlement], fac
     if edges:
         db.execute(LINK, (to_json(edges),))
     _shorten(db, batch, targets, facts.limit)
+    if targets.seeds:
+        db.execute(WIDENED)
     _clocks(db, batch, names, fetch_ids)
 
 
@@ -236,7 +239,6 @@ def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targe
         db.execute(REFUSE)
         if targets.seeds:
             db.execute(SEED)
-            db.execute(WIDENED)
     visits = to_json([[s.url_id, s.depth] for s in batch if s.url_id is not None and s.links])
     moved = changed | _ids(db, STALE, (visits,))
     while moved:
@@ -349,6 +351,7 @@ def seed_link(place: Place) -> LinkRow:
 
 def plant(db: sqlite3.Connection, names: Names, seeds: Sequence[Place], *, now: int) -> None:
     """Add the seeds at depth 0; what is known already keeps what came of it."""
+    known = db.execute(SEEDS).fetchone()[0]
     names.learn(db, {s.origin: s.host for s in seeds}, set())
     targets = Targets(names)
     for place in seeds:
@@ -356,3 +359,5 @@ def plant(db: sqlite3.Connection, names: Names, seeds: Sequence[Place], *, now: 
     limit = Facts(now, 0, None, 0).limit
     _discover(db, targets, limit)
     _shorten(db, (), targets, limit)
+    if known and db.execute(SEEDS).fetchone()[0] > known:
+        db.execute(WIDENED)
