@@ -12,6 +12,21 @@ import pytest
 from tests.web import Handler, Web
 
 Serve = Callable[..., Awaitable[Web]]
+LONG = bool(os.environ.get("POOLCRAWL_LONG"))
+
+
+def long(fast: int, full: int) -> int:
+    """How much of a test is run: ``fast`` in `make test`, ``full`` in `make torture`, which sets POOLCRAWL_LONG=1.
+
+    With it a test may take as long as it needs: the 120 s for each are lifted.
+    """
+    return full if LONG else fast
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if LONG:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture
