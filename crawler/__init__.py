@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crawler.api import Ending, crawl, run
+    from crawler.api import Ending, Stop, crawl, run
     from crawler.fetch.many import fetch_all
     from crawler.spec import CrawlSpec
     from crawler.visit import Fault, Link, Outcome, Page
@@ -26,9 +26,10 @@ _HOME = {
     "Link": "crawler.visit",
     "Outcome": "crawler.visit",
     "Page": "crawler.visit",
+    "Stop": "crawler.api",
 }
 
-__all__ = ["CrawlSpec", "Ending", "Fault", "Link", "Outcome", "Page", "__version__", "crawl", "fetch_all", "run"]
+__all__ = ["CrawlSpec", "Ending", "Fault", "Link", "Outcome", "Page", "Stop", "__version__", "crawl", "fetch_all", "run"]
 __version__ = "0.1.0"
 
 

@@ -268,7 +268,7 @@ class Engine:
         """The crawl as it is now."""
         stats, load, now = self.fetcher.stats, self.frontier.load(), self.clock.now()
         rate = self._meter.add(now, self._done)
-        bound = bound_by(load, self.spec, parsing=self.parser.queued, backlog=self.writer.backlog)
+        bound = bound_by(load, self.spec, rate=rate, parsing=self.parser.queued, backlog=self.writer.backlog)
         eta, why = estimate(self._counts, rate)
         return Snapshot(
             self._counts, stats.requests, stats.opened, stats.reused, stats.bytes, rate, bound, eta, why, load

@@ -56,15 +56,15 @@ class Meter:
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
 
 
-def bound_by(load: Load, spec: CrawlSpec, *, parsing: int, backlog: int) -> str:
-    """What more of would make the crawl faster, in words a person can act on."""
+def bound_by(load: Load, spec: CrawlSpec, *, rate: float, parsing: int, backlog: int) -> str:
+    """What more of would make the crawl faster, in words a person can act on. ``rate``: visits settled a second."""
     resting = load.longest > 0 and load.waiting * 2 >= load.hosts
     cases = (
         (load.paused, f"a pause: {load.paused}"),
         (backlog >= CROWDED, "the disk: settlements wait for their commit"),
         (load.fetching >= spec.connections, f"connections: all {spec.connections} are in use"),
         (parsing > 4 * max(1, spec.parsers), f"parsing: {parsing} pages wait for {spec.parsers} workers"),
-        (spec.max_rate, f"--max-rate: {spec.max_rate} pages/s"),
+        (spec.max_rate and rate >= 0.9 * spec.max_rate, f"--max-rate: {spec.max_rate or 0:g} pages/s"),
         (resting, f"politeness: {plural(load.hosts, 'host')} × {load.longest:g} s; more workers will not help"),
         (load.fetching, "the network: answers are awaited"),
     )
