@@ -11,6 +11,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from difflib import unified_diff
 from pathlib import Path
 
@@ -103,13 +104,10 @@ COLUMNS = {
 def schema() -> str:
     """docs/schema.md."""
     text = SCHEMA.read_text("utf-8")
-    db = sqlite3.connect(":memory:")
-    db.executescript(text)
     parts = [HEAD, "## Views\n"]
-    for (view,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY rowid"):
+    for view, columns in _views(text):
         above = re.search(rf"((?:^-- .*\n)+)CREATE VIEW {view} ", text, re.M)
         about = re.sub(r"^-- ", "", above[1], flags=re.M).replace("\n", " ").strip() if above else ABOUT[view]
-        columns = [row[1] for row in db.execute(f"PRAGMA table_info({view})")]
         parts.append(f"### {view}\n\n{_sentence(about)}\n\n| column | meaning |\n|---|---|\n"
                      + "".join(f"| `{name}` | {COLUMNS[name]} |\n" for name in columns))
     parts.append("## Tables\n\nShown so that a view's statement in `storage/schema.sql` can be read. "
@@ -120,6 +118,14 @@ def schema() -> str:
         parts.append(f"### {table} (table)\n\n{_sentence(about)}\n\n| column | declared | meaning |\n|---|---|---|\n"
                      + "".join(f"| `{row[1]}` | {row[2]} | {row[3] or ''} |\n" for row in rows if row))
     return "\n".join(parts)
+
+
+def _views(text: str) -> list[tuple[str, list[str]]]:
+    """Each view and its columns, as SQLite understands them."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(text)
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY rowid")]
+        return [(name, [row[1] for row in db.execute(f"PRAGMA table_info({name})")]) for name in names]
 
 
 def _sentence(text: str) -> str:

@@ -124,17 +124,27 @@ def open_reader(path: str | Path) -> Reader:
     path = Path(path)
     if not path.is_file():
         raise StoreUnreadable(f"{path}: no such file")
+    uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        db = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-        )
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise StoreUnreadable(f"{path}: {error}") from None
+    try:
+        _look(db, path)
+    except BaseException:
+        db.close()
+        raise
+    db.create_function("unpack", 2, unpack, deterministic=True)
+    return Reader(path, db)
+
+
+def _look(db: sqlite3.Connection, path: Path) -> None:
+    """Set the connection up; StoreUnreadable unless the file is a crawl."""
+    try:
         db.execute("PRAGMA busy_timeout = 30000")
         db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # a file that SQL attached could be written
         _, _, empty = check(db, path)
     except sqlite3.Error as error:
         raise StoreUnreadable(f"{path}: {error}") from None
     if empty:
-        db.close()
         raise StoreUnreadable(f"{path} is empty: no crawl has begun in it")
-    db.create_function("unpack", 2, unpack, deterministic=True)
-    return Reader(path, db)
