@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: help crawl test check bench clean
+.PHONY: help crawl test check bench fuzz clean
 help:
 	@echo "make crawl                          install into $(VENV), crawl the bundled demo web"
 	@echo "make crawl SEEDS=... CONTACT=...    crawl the real one (OPTIONS='--delay 2 -o my.db' for more)"
 	@echo "make test                           install what the tests need, run them all"
 	@echo "make check                          ruff, mypy --strict, floors, documentation"
+	@echo "make fuzz                           what reads the web's bytes, fuzzed for 120 s each (SECONDS_EACH=600 for more)"
 	@echo "make bench                          the benchmarks; benchmarks/README.md explains them"
 
 crawl: $(RUN)
@@ -28,6 +29,10 @@ check: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_floors.py tests/test_packaging.py $(wildcard tests/test_docs.py)
+
+SECONDS_EACH ?= 120
+fuzz: $(DEV)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.hostile

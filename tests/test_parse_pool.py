@@ -344,16 +344,17 @@ def test_frames_come_whole_whatever_the_pieces(size: int) -> None:
         room = inbox.room()[:size]
         taken = len(room[:] if len(room) <= len(stream) else stream)
         room[:taken], stream = stream[:taken], stream[taken:]
-        got += [(json.loads(header), binary) for header, binary in inbox.took(taken)]
+        got += [(json.loads(header), binary) for header, binary in inbox.took(taken, 1 << 20)]
     assert got == sent
 
 
 def test_a_frame_of_absurd_length_is_refused() -> None:
-    """Four gigabytes are not allocated because eight bytes say so."""
-    inbox = wire.Inbox()
-    inbox.room()[:8] = b"\xff" * 8
-    with pytest.raises(wire.BadFrame):
-        list(inbox.took(8))
+    """Four gigabytes are not allocated because eight bytes say so, nor one byte more than the page had."""
+    for head in (b"\xff" * 8, b"\0\0\0\2\0\0\0\5"):
+        inbox = wire.Inbox()
+        inbox.room()[:8] = head
+        with pytest.raises(wire.BadFrame):
+            list(inbox.took(8, most=4))
 
 
 def _children() -> list[int]:

@@ -179,8 +179,9 @@ class Worker(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._verdict is not None:
             return
+        most = max((len(job.body) for job in self.jobs), default=0)
         try:
-            for header, binary in self._inbox.took(nbytes):
+            for header, binary in self._inbox.took(nbytes, most):
                 self._receive(header, binary)
         except wire.BadFrame:
             self._kill("crash")

@@ -120,13 +120,14 @@ class Inbox:
     def room(self) -> memoryview:
         return memoryview(self._buffer)[self._filled :]
 
-    def took(self, size: int) -> Iterator[tuple[bytes, bytes]]:
-        """The frames that are complete now. Raises BadFrame for a length no honest answer has."""
+    def took(self, size: int, most: int) -> Iterator[tuple[bytes, bytes]]:
+        """The frames that are complete now, after ``size`` more bytes. Raises BadFrame for a length no honest answer has:
+        a binary part of more than ``most`` bytes, the largest body that was asked about (packing never makes more)."""
         self._filled += size
         start, need = 0, _CHUNK
         while (have := self._filled - start) >= 8:
             header, binary = _LENGTHS.unpack_from(self._buffer, start)
-            if header > MAX_ANSWER + 8 or binary > 1 << 31:
+            if header > MAX_ANSWER + 8 or binary > most:
                 raise BadFrame(f"a frame of {header} + {binary} bytes")
             if have < (need := 8 + header + binary):
                 break
