@@ -47,6 +47,7 @@ _SEEDABLE: tuple[Network, ...] = tuple(
     ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 )
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052
+_ISATAP = 0x0000_5EFE  # begins such an interface identifier, but for its universal/local bit (RFC 5214 §6.1)
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 BLOCKED_PORTS = frozenset(
@@ -157,7 +158,11 @@ def literal(host: str) -> Address | None:
 
 
 def _inner(ip: Address) -> tuple[Address, ...]:
-    """The IPv4 addresses an IPv6 address carries: mapped, NAT64, 6to4, Teredo (server and client); else itself."""
+    """The IPv4 addresses an IPv6 address carries: mapped, NAT64, 6to4, Teredo (server and client), ISATAP; else itself.
+
+    IPv4-compatible (::/96), IPv4-translated (::ffff:0:0:0/96) and the local NAT64 (64:ff9b:1::/48, whose layout is the
+    site's own) need no unwrapping: they lie outside of 2000::/3, and are refused whatever they carry.
+    """
     if isinstance(ip, IPv4Address):
         return (ip,)
     if ip.ipv4_mapped is not None:
@@ -166,6 +171,8 @@ def _inner(ip: Address) -> tuple[Address, ...]:
         return (IPv4Address(int(ip) & 0xFFFFFFFF),)
     if ip.sixtofour is not None:
         return (ip.sixtofour,)
+    if int(ip) >> 32 & 0xFDFF_FFFF == _ISATAP:
+        return (ip, IPv4Address(int(ip) & 0xFFFFFFFF))
     return ip.teredo or (ip,)
 
 

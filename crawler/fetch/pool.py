@@ -57,6 +57,10 @@ class _Lost(aiohttp.ClientError):
     """Hides a lost connection from aiohttp, which would send the request again at once; the cause is what happened."""
 
 
+class _Stranger(aiohttp.ClientError):
+    """A new connection does not lead to an address that was checked; nothing was sent on it."""
+
+
 class _Request(aiohttp.ClientRequest):
     """A request that tells its exchange when and on which connection it went out."""
 
@@ -67,9 +71,10 @@ class _Request(aiohttp.ClientRequest):
             # Bytes behind the last answer would be taken for the answer to this request (H11); aiohttp looks only at
             # what came before the connection went back to the pool.
             raise _Stale
-        response = await super().send(conn)
         turn = _TURN.get()
-        turn.pool._sent(turn, protocol)
+        reused = turn.pool._meet(turn, protocol)
+        response = await super().send(conn)
+        turn.pool._sent(turn, protocol, reused)
         return response
 
 
@@ -231,11 +236,18 @@ class FetchPool:
         ipv4 = any("." in address for address in turn.pin.addresses)
         return fault_of(cause, proxied=self._spec.proxy is not None, ipv4=ipv4)
 
-    def _sent(self, turn: _Turn, protocol: ResponseHandler) -> None:
-        reused = protocol in self._known
-        if not reused:
-            peer = protocol.transport and protocol.transport.get_extra_info("peername")
-            self._known[protocol] = peer[0] if peer else None
+    def _meet(self, turn: _Turn, protocol: ResponseHandler) -> bool:
+        """Whether the connection carried a request before. A new one must lead where it was checked to lead (U7)."""
+        if protocol in self._known:
+            return True
+        peer = protocol.transport and protocol.transport.get_extra_info("peername")
+        ip = self._known[protocol] = peer[0] if peer else None
+        if ip is not None and self._spec.proxy is None and literal(ip) not in map(literal, turn.pin.addresses):
+            turn.refusal = f"{turn.pin.host} led to {ip}, which is not what was checked"
+            raise _Stranger
+        return False
+
+    def _sent(self, turn: _Turn, protocol: ResponseHandler, reused: bool) -> None:
         self.stats.requests += 1
         self.stats.reused += reused
         self.stats.opened += not reused
