@@ -66,7 +66,7 @@ async def run_async(
 ) -> Ending:
     """Crawl into a file until it ends; the same call again goes on. Raises BadSpec or StoreError before anything is sent.
 
-    ``note`` gets sentences a person should read: settings that have changed since the last run.
+    ``note`` gets sentences a person should read: settings that have changed since the last run, a disk that is full.
     """
     places, clock, stop = seed_places(spec), SystemClock(), stop or Stop()
     require_contact(spec, places)
@@ -86,7 +86,9 @@ async def run_async(
 
         fetcher = await stack.enter_async_context(FetchPool(spec, [*known, *places]))
         await starting
-        engine = Engine(spec, sqlite, fetcher, parser, clock, stop, on_pages=on_pages, on_progress=on_progress)
+        engine = Engine(
+            spec, sqlite, fetcher, parser, clock, stop, on_pages=on_pages, on_progress=on_progress, note=note
+        )
         with _no_lost_exceptions():
             return await engine.run(places, rescope=not changed.keys().isdisjoint(SCOPE_SETTINGS))
 

@@ -9,8 +9,8 @@ happens, what was put into the writer is committed, and the rest is simply still
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,16 +21,18 @@ from crawler.frontier.frontier import Frontier
 from crawler.frontier.scope import Scope
 from crawler.frontier.settling import judged
 from crawler.frontier.workbench import Refusal
-from crawler.log import visited
+from crawler.log import log, visited
+from crawler.patient import PatientStore
 from crawler.progress import Meter, Snapshot, bound_by, estimate
 from crawler.spec import VERSION, CrawlSpec
 from crawler.visit import Extract, Kind, Outcome, Page, Visit
 from crawler.writer import Writer
 from storage.model import Counts, Place, Settlement, Tally
-from storage.store import Store
+from storage.store import Store, StoreBlocked
 
 UNPACKED = 24  # pages between parsing and the writer: each may have 10,000 links, about 7 MB
 GRACE = 8.0  # seconds fetches in flight may take after the first stop (FAULTS D5, D6)
+BLOCKED_GRACE = 2.0  # as long, while the store cannot be written: what is fetched now is probably lost
 
 
 class Parser(Protocol):
@@ -98,7 +100,7 @@ class Engine:
     """One run over an open store. `run` may be called once.
 
     ``on_pages`` gets pages after their commit and is waited for: a slow reader slows the crawl. ``on_progress`` is
-    called each second.
+    called each second. ``note`` gets sentences a person should read.
     """
 
     def __init__(
@@ -112,9 +114,10 @@ class Engine:
         *,
         on_pages: OnPages | None = None,
         on_progress: OnProgress | None = None,
+        note: Callable[[str], None] = log.warning,
     ) -> None:
         self.spec = spec
-        self.store = store
+        self.store = PatientStore(store, clock, note)
         self.fetcher = fetcher
         self.parser = parser
         self.clock = clock
@@ -128,6 +131,7 @@ class Engine:
         self._limit = False
         self._progress: dict[str, Any] = {}
         self._answered = False
+        self._note = note
 
     async def run(self, seeds: Sequence[Place], *, rescope: bool = False) -> Ending:
         """Crawl until nothing falls due within the patience, a limit is reached, or a stop is asked for.
@@ -144,6 +148,7 @@ class Engine:
         self._counts = await self.store.counts()
         self._answered = begun.answered
         self.frontier = Frontier(self.spec, self.store, scope, self._address, self.clock, begun)
+        self.store.pause = self.frontier.pause
         self.writer = Writer(
             self.store, self.clock, tally=self._tally, starving=self.frontier.starving, on_commit=self._committed
         )
@@ -152,9 +157,12 @@ class Engine:
             try:
                 await self._visits(writing)
             finally:
-                await self._drain(writing)
+                with self._excused():
+                    await self._drain(writing)
         except asyncio.CancelledError:
-            await self.store.end("interrupted", now=self.clock.wall(), tally=self._tally())
+            self.store.hurry(0.0)
+            with self._excused():
+                await self.store.end("interrupted", now=self.clock.wall(), tally=self._tally())
             raise
         return await self._end(self.clock.now() - start)
 
@@ -166,6 +174,8 @@ class Engine:
 
                 def stop(seconds: float) -> None:
                     self.frontier.stop()
+                    seconds = min(seconds, BLOCKED_GRACE) if self.store.blocked else seconds
+                    self.store.hurry(seconds)
                     with suppress(RuntimeError):  # the grace is just over
                         grace.reschedule(loop.time() + seconds)
 
@@ -175,7 +185,7 @@ class Engine:
                     loop.call_later(self.spec.max_time, self._out_of_time)
                 watching = whole.create_task(self._watch())
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self.frontier.feed())
+                    tasks.create_task(self._feed())
                     for _ in range(self.spec.tasks):
                         tasks.create_task(self._visit_loop())
                 watching.cancel()
@@ -193,12 +203,27 @@ class Engine:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
                 cancelled = True
+                self.store.hurry(0.0)
         if writing.cancelled():
             await self.writer.run()
         elif (error := writing.exception()) is not None:
             raise error
         if cancelled or writing.cancelled():
             raise asyncio.CancelledError
+
+    @contextmanager
+    def _excused(self) -> Iterator[None]:
+        """Who stops a crawl whose store cannot be written leaves what was not stored where it is: queued."""
+        try:
+            yield
+        except StoreBlocked as error:
+            if not self.stop.asked:
+                raise
+            self._note(f"{error}. What could not be stored is still queued; `crawler resume` fetches it again")
+
+    async def _feed(self) -> None:
+        with self._excused():
+            await self.frontier.feed()
 
     def _out_of_time(self) -> None:
         self._limit = True
@@ -254,15 +279,14 @@ class Engine:
 
     async def _watch(self) -> None:
         while True:
-            room = self.store.room()
-            if room is not None and room < self.spec.min_free:
-                self.frontier.pause(2.0, f"the disk has {room / 2**20:,.0f} MiB free, --min-free asks for more")
+            self.store.look(self.spec.min_free)
             snapshot = self.snapshot()
             self._progress = snapshot.to_json()
             if self._on_progress:
                 self._on_progress(snapshot)
             await asyncio.sleep(1.0)
-            self._counts = await self.store.counts()
+            with self._excused():
+                self._counts = await self.store.counts()
 
     def snapshot(self) -> Snapshot:
         """The crawl as it is now."""
@@ -279,10 +303,13 @@ class Engine:
         return Tally(stats.requests, stats.opened, stats.reused, stats.bytes, self._progress)
 
     async def _end(self, seconds: float) -> Ending:
-        counts, tally = await self.store.counts(), self._tally()
+        counts, tally = self._counts, self._tally()
+        with self._excused():
+            counts = await self.store.counts()
         state = self._state(counts)
         pending = await self.store.pending(now=self.clock.wall()) if state == "deferred" else None
-        await self.store.end(state, now=self.clock.wall(), tally=tally)
+        with self._excused():
+            await self.store.end(state, now=self.clock.wall(), tally=tally)
         return Ending(
             state,
             counts,

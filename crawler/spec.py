@@ -48,7 +48,11 @@ class CrawlSpec:
     workers: int | None = _setting(None, "tasks", "visits in hand at once; default connections + 32")
     robots: str = _setting("obey", "obey|ignore", "ignore only where you own the site")
     patience: float = _setting(60.0, "s", "a run waits this long for what is due later, then ends")
-    min_free: int = _setting(512 * 2**20, "bytes", "pause when the disk has less free")
+    min_free: int | None = _setting(
+        None,
+        "bytes",
+        "pause when the disk has less free; default 512 MiB, or twice the write-ahead log if that is more",
+    )
     timeout: float = _setting(60.0, "s", "for one request, all in")
     max_body: int = _setting(10 * 2**20, "bytes", "of a body, decoded and on the wire; the rest is cut and flagged")
     max_rate: float | None = _setting(None, "pages/s", "over the whole crawl")

@@ -11,7 +11,8 @@ from storage.store import Store
 
 BATCH = 200  # settlements in one transaction at most
 READY = 100  # as many make a transaction worth its fsync (52 ms for 200 pages, DESIGN §7)
-LINKS = 50_000  # held at most, about 35 MB: a page may have 10,000
+WEIGHT = 64 * 2**20  # bytes held at most, while the disk is slow or full (FAULTS D17)
+LINK_WEIGHT = 700  # bytes a link takes in memory; a page may have 10,000
 OLDEST = 1.0  # seconds a settlement waits at most: what a power cut may cost
 POLL = 0.02  # seconds between two looks whether the frontier starves
 
@@ -37,7 +38,7 @@ class Writer:
         self._on_commit = on_commit
         self._held: list[Settlement] = []
         self._oldest = 0.0
-        self._links = 0
+        self._weight = 0
         self._room = asyncio.Condition()
         self._news = asyncio.Event()
         self._closing = False
@@ -49,11 +50,11 @@ class Writer:
     async def put(self, settlement: Settlement) -> None:
         """Hand over a settlement; durable when `on_commit` has been called with it."""
         async with self._room:
-            await self._room.wait_for(lambda: len(self._held) < 2 * BATCH and self._links < LINKS)
+            await self._room.wait_for(lambda: len(self._held) < 2 * BATCH and self._weight < WEIGHT)
             if not self._held:
                 self._oldest = self._clock.now()
             self._held.append(settlement)
-            self._links += len(settlement.links)
+            self._weight += weight(settlement)
         self._news.set()
 
     async def run(self) -> None:
@@ -72,7 +73,7 @@ class Writer:
         while not self._closing:
             self._news.clear()
             age = self._clock.now() - self._oldest
-            if len(self._held) >= READY or self._links >= LINKS:
+            if len(self._held) >= READY or self._weight >= WEIGHT // 2:
                 return
             if self._held and (age >= OLDEST or self._starving()):
                 return
@@ -88,6 +89,11 @@ class Writer:
         await self._store.commit(batch, now=self._clock.wall(), tally=self._tally())
         self._oldest = start  # what came meanwhile is no older
         async with self._room:
-            self._links -= sum(len(s.links) for s in batch)
+            self._weight -= sum(map(weight, batch))
             self._room.notify_all()
         await self._on_commit(batch)
+
+
+def weight(settlement: Settlement) -> int:
+    """About how many bytes of memory it holds."""
+    return LINK_WEIGHT * len(settlement.links) + (len(settlement.body.data) if settlement.body else 0)

@@ -21,10 +21,12 @@ from storage.model import Begun, Counts, HostRow, JsonObject, OriginRow, Pending
 from storage.reader import SEEDS
 from storage.store import Judge, StoreError, StoreUnreadable
 from storage.text import to_json
+from storage.trouble import told
 
 T = TypeVar("T")
 
-PRAGMAS = """PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+BUSY_WAIT = 1.0  # seconds SQLite waits for a lock: its thread cannot be left meanwhile (FAULTS D7, D17)
+PRAGMAS = """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
 PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
 PRAGMA journal_size_limit = 67108864;"""
 
@@ -107,12 +109,12 @@ class SqliteStore:
             if not os.access(self.path, os.W_OK):
                 raise StoreUnreadable(f"{self.path} is read-only for this user")
             self._prepare()
-            self._db = await aiosqlite.connect(self.path, isolation_level=None)
+            self._db = await aiosqlite.connect(self.path, isolation_level=None, timeout=BUSY_WAIT)
             await self._db.executescript(PRAGMAS)
             await self._db.execute(batches.TARGET)
             uri = f"{self.path.absolute().as_uri()}?mode=ro"
-            self._reader = await aiosqlite.connect(uri, uri=True, isolation_level=None)
-            await self._reader.execute("PRAGMA busy_timeout = 30000")
+            self._reader = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=BUSY_WAIT)
+            await self._reader.execute("PRAGMA temp_store = MEMORY")
         except sqlite3.Error as error:
             await self.close()
             raise StoreUnreadable(f"{self.path}: {error}") from None
@@ -229,6 +231,12 @@ class SqliteStore:
     def room(self) -> int | None:
         return shutil.disk_usage(self.path.parent).free
 
+    def unfolded(self) -> int:
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
     async def pending(self, *, now: int) -> Pending:
         queued = (await self.counts()).queued
         return Pending(queued, (await self._rows(NEXT))[0][0] if queued else None)
@@ -248,7 +256,10 @@ class SqliteStore:
     async def _rows(self, sql: str, parameters: Any = ()) -> list[Any]:
         if self._reader is None:
             raise StoreError(f"{self.path} is not open")
-        return list(await self._reader.execute_fetchall(sql, parameters))
+        try:
+            return list(await self._reader.execute_fetchall(sql, parameters))
+        except sqlite3.Error as error:
+            raise told(error, self.path) from error
 
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do the work in one transaction, in the write connection's thread: all or nothing, one at a time.
@@ -262,7 +273,7 @@ class SqliteStore:
             result: T = await self._db._execute(_transaction, self._db._conn, work)  # type: ignore[no-untyped-call]
         except sqlite3.Error as error:
             self._names.forget()
-            raise StoreError(f"{self.path} could not be written: {error}") from error
+            raise told(error, self.path) from error
         except BaseException:
             self._names.forget()
             raise

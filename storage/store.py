@@ -13,6 +13,8 @@ until the `commit` that settles it. `tests/store_contract.py` holds every implem
   host's clock. It decides what is known and what is new; a lower depth found later is passed on along stored links,
   so that the result does not depend on the order of arrival. It returns only when a power cut cannot undo it.
   It may raise `LeaseLost` when the hosts of the batch are no longer ours; the batch is then void.
+- Every method may raise `StoreBlocked`: nothing was written then, and the same call may work later. It does so within
+  a second or two, so that nobody who wants to leave waits for it.
 - `pending` says what waits. `end` closes the run with its ending.
 """
 
@@ -34,6 +36,18 @@ class StoreLocked(StoreError):
 
 class StoreUnreadable(StoreError):
     """Not a crawl file, damaged, of a newer version, or not permitted."""
+
+
+class StoreBlocked(StoreError):
+    """What keeps the store from being written may pass: nothing was written, and the same call may work later."""
+
+
+class StoreBusy(StoreBlocked):
+    """Another program holds the file's write lock."""
+
+
+class StoreFull(StoreBlocked):
+    """There is no room: a full disk, a quota, a limit on the size of files."""
 
 
 class LeaseLost(StoreError):
@@ -74,6 +88,10 @@ class Store(Protocol):
 
     def room(self) -> int | None:
         """Bytes the store may still grow by before its disk is full; None: unknown."""
+        ...
+
+    def unfolded(self) -> int:
+        """Bytes beside the store that are still to be folded into it (SQLite's write-ahead log); 0: nothing."""
         ...
 
     async def pending(self, *, now: int) -> Pending: ...

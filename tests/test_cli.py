@@ -757,8 +757,9 @@ async def test_fetch_gives_outcomes_in_input_order(serve: Serve) -> None:
     assert not any(r.path in ("/robots.txt", "/c") for r in web.requests)
 
 
-async def test_d9_a_store_that_cannot_be_written_is_exit_74(serve: Serve, crawl_file: Path) -> None:
-    """A file size limit in the place of a full disk: 74, a sentence, and what was committed can be read."""
+async def test_d9_a_limit_on_file_sizes_is_waited_for_until_ctrl_c(serve: Serve, crawl_file: Path) -> None:
+    """`ulimit -f` in the place of a full disk: a sentence, a wait, 130 after Ctrl-C; what was committed can be read, and
+    without the limit the same command fetches the rest."""
     web = await serve(
         Site(
             {
@@ -767,16 +768,17 @@ async def test_d9_a_store_that_cannot_be_written_is_exit_74(serve: Serve, crawl_
             }
         )
     )
-    line = f"ulimit -f 600; exec '{sys.executable}' -m crawler crawl {web.url()} -o {crawl_file} {' '.join(QUICK)} --min-free 0"
-    shell = await asyncio.create_subprocess_shell(
-        line, executable="/bin/bash", env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    command = f"'{sys.executable}' -m crawler crawl {web.url()} -o {crawl_file} {' '.join(QUICK)} --min-free 0"
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", f"ulimit -f 600; exec {command}", env=environment(), stderr=subprocess.PIPE
     )
-    try:
-        err = (await asyncio.wait_for(shell.communicate(), 15))[1].decode()
-    finally:
-        if shell.returncode is None:
-            shell.kill()
-            await shell.wait()
-    assert (shell.returncode, "Traceback" in err) == (74, False)
-    assert str(crawl_file) in err
+    assert process.stderr is not None
+    async with asyncio.timeout(15):
+        said = (await process.stderr.readline()).decode()
+        process.send_signal(signal.SIGINT)
+        said += (await process.communicate())[1].decode()
+    assert (process.returncode, "Traceback" in said) == (130, False)
+    assert str(crawl_file) in said
     assert sh("query", crawl_file, "PRAGMA integrity_check", "--format", "jsonl").out == '{"integrity_check": "ok"}\n'
+    assert (await cli("resume", crawl_file, *QUICK)).code == 0
+    assert sh("query", crawl_file, "SELECT pages FROM counts", "--format", "jsonl").out == '{"pages": 41}\n'

@@ -155,7 +155,13 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
     from crawler.cli import summary
     from crawler.cli.live import view
     from crawler.engine import Stop
+    from crawler.log import log as events
     from crawler.log import log_to
+
+    def note(text: str) -> None:
+        say(text)
+        if events.hasHandlers():
+            events.warning("%s", text)
 
     if finished(spec, file):
         summary.say_finished(file)
@@ -172,7 +178,7 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stop, signals, task)
         with view(progress, spec) as show, log_to(log, log_format):
-            return await run_async(spec, file, stop=stop, on_progress=show, note=say)
+            return await run_async(spec, file, stop=stop, on_progress=show, note=note)
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:

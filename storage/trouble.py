@@ -1,0 +1,42 @@
+"""What an error of SQLite means for the crawl: something that may pass, or the end of the run. Told by code, never by text."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from storage.store import StoreBusy, StoreError, StoreFull
+
+BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})  # primary codes
+FULL = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,  # EDQUOT and EFBIG come as this; only ENOSPC as FULL
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    }
+)  # extended codes
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})  # primary codes
+
+
+def told(error: sqlite3.Error, path: Path) -> StoreError:
+    """The error as the store's own, naming the file and what to do.
+
+    A disk that cannot be read or synced is not waited for: after a failed fsync nobody knows what is on it.
+    """
+    extended = getattr(error, "sqlite_errorcode", None) or 0
+    primary = extended & 0xFF
+    if primary in BUSY:
+        return StoreBusy(f"{path} is locked by another program that writes to it ({error})")
+    if primary == sqlite3.SQLITE_FULL or extended in FULL:
+        return StoreFull(f"{path} cannot be written, there is no room ({error})")
+    if primary in DAMAGED:
+        return StoreError(f"{path} is damaged ({error}); it is left as it is. Try: {recovery(path)}")
+    return StoreError(
+        f"{path} could not be read or written: {error}. What was committed is safe; `crawler resume` goes on"
+    )
+
+
+def recovery(path: Path) -> str:
+    """The command that saves what can be read of a damaged file."""
+    return f"sqlite3 {path} .recover | sqlite3 recovered.db"
