@@ -80,6 +80,30 @@ def _only_cut_short(body: bytes, error: UnicodeDecodeError) -> bool:
     return error.reason == "unexpected end of data" and not body[: error.start].isascii()
 
 
+def sniff_xml(head: bytes) -> tuple[str, int]:
+    """The encoding of an XML or plain text file by its first bytes, and the length of its byte order mark.
+
+    In order: the mark, UTF-16 without one (XML 1.0 appendix F), the XML declaration, UTF-8.
+    """
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return name, len(mark)
+    if head.startswith(b"<\0"):
+        return "utf-16le", 0
+    if head.startswith(b"\0<"):
+        return "utf-16be", 0
+    return _xml(head.lstrip()) or "utf-8", 0
+
+
+def incremental(name: str) -> Callable[[bytes, bool], str]:
+    """A decoder for pieces of a text: told whether this is the last; what the encoding cannot hold becomes U+FFFD."""
+    if name == "windows-1252":
+        return lambda piece, last: _windows_1252(piece, "replace")[0]
+    encoding = webencodings.lookup("gb18030" if name == "gbk" else name)
+    assert encoding is not None, name  # names come from the same table
+    return encoding.codec_info.incrementaldecoder("replace").decode  # type: ignore[no-any-return]
+
+
 # --- The prescan (HTML §13.2.3.2 "prescan a byte stream to determine its encoding") ---
 
 _ATTRIBUTE = re.compile(
