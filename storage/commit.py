@@ -58,7 +58,8 @@ WHERE url.id = e.dst AND e.depth < coalesce(url.depth, 1 << 30) RETURNING url.id
 READMIT = """UPDATE url SET due_at = :now, outcome = NULL, reason = NULL, detail = NULL
 WHERE id IN (SELECT value FROM json_each(:ids)) AND outcome = 'skipped' AND reason = 'depth' AND depth <= :max_depth"""
 BODIES = """INSERT INTO body (digest, size, codec, data)
-SELECT substr(:digests, 32 * key + 1, 32), value->>0, value->>1, substr(:blob, (value->>2) + 1, value->>3)
+SELECT substr(:digests, 32 * key + 1, 32), value->>0, value->>1,
+  coalesce(substr(:blob, (value->>2) + 1, value->>3), x'')  -- substr of an empty blob is NULL
 FROM json_each(:rows) WHERE true ON CONFLICT (digest) DO NOTHING"""
 FETCHES = """INSERT INTO fetch (id, url, run, body, at, outcome, reason, status, elapsed_ms, attempt, wire_size,
   truncated, address, mime, charset, title, robots, parse, headers, data)
@@ -76,7 +77,8 @@ LINK = """INSERT INTO link (src, dst, kind, rel, text, step)
 SELECT value->>0, (SELECT id FROM temp.target WHERE n = value->>1), value->>2, value->>3, value->>4, value->>5
 FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"""
 HOSTS = """UPDATE host SET next_fetch_at = max(next_fetch_at, e.value->>1), blocked_until = e.value->>2,
-  delay = e.value->>3, crawl_delay = e.value->>4, failures = e.value->>5
+  delay = e.value->>3, crawl_delay = e.value->>4, failures = e.value->>5,
+  latency = e.value->>6, slowed = e.value->>7, throttled = e.value->>8, trouble = e.value->>9
 FROM json_each(?) e WHERE host.id = e.value->>0"""
 ORIGINS = """UPDATE origin SET robots_status = e.value->>1, robots_until = e.value->>2, robots_failures = e.value->>3,
   robots_fetch = iif(e.value->>1 = 'absent', NULL, coalesce(e.value->>4, robots_fetch))
@@ -324,7 +326,18 @@ def _settle(db: sqlite3.Connection, batch: Sequence[Settlement], fetch_ids: dict
 def _clocks(db: sqlite3.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int]) -> None:
     hosts: dict[str, HostRow] = {s.host.name: s.host for s in batch if s.host}
     rows = [
-        [names.hosts[h.name], h.next_fetch_at, h.blocked_until, h.delay, h.crawl_delay, h.failures]
+        [
+            names.hosts[h.name],
+            h.next_fetch_at,
+            h.blocked_until,
+            h.delay,
+            h.crawl_delay,
+            h.failures,
+            h.latency,
+            h.slowed,
+            h.throttled,
+            h.trouble,
+        ]
         for h in hosts.values()
     ]
     if rows:
