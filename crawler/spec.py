@@ -41,6 +41,9 @@ class CrawlSpec:
     max_pages_per_host: int | None = _setting(None, "pages", "the same for each host; the rest is skipped as `limit`")
     max_time: float | None = _setting(None, "s", "ends a run after this long")
     delay: float = _setting(1.0, "s", "between two requests to a host; a longer Crawl-delay holds")
+    adaptive: float = _setting(
+        2.0, "times", "the host's usual time to answer, at least, between two requests to it, 30 s at most; 0 turns it off"
+    )
     per_host: int = _setting(1, "connections", "open at once to one host")
     per_ip: int | None = _setting(None, "connections", "open at once to one address; default max(2, per-host)")
     ip_delay: float | None = _setting(None, "s", "between two requests to one address; default delay / 2")
@@ -83,7 +86,7 @@ class CrawlSpec:
             value = getattr(self, name)
             if value is not None and value < 1:
                 found.append((name, f"must be at least 1, not {value}"))
-        for name in ("delay", "ip_delay", "patience", "max_depth", "min_free", "parse_workers", "max_time"):
+        for name in ("delay", "adaptive", "ip_delay", "patience", "max_depth", "min_free", "parse_workers", "max_time"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 found.append((name, f"must be 0 or more, not {value}"))

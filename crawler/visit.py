@@ -133,6 +133,7 @@ class Outcome:
     sent_at: float | None = None
     address: str | None = None
     reused: bool = False
+    latency: float | None = None  # s from the request to status and headers
 
     @property
     def ok(self) -> bool:

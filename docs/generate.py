@@ -95,6 +95,7 @@ COLUMNS = {
     "status": "HTTP status; NULL: there was no answer",
     "text": "the link's text",
     "title": "the page's title",
+    "trouble": "what is wrong with it, in words; NULL: nothing",
     "truncated": "`size`, `time` or `cut`; NULL: whole",
     "url": "the canonical URL, as it was sent",
     "version": "of the program",

@@ -61,9 +61,12 @@ class HostRow:
     blocked_until: int = 0
     delay: int | None = None  # as last used
     crawl_delay: int | None = None  # from robots.txt
-    failures: int = 0  # consecutive failures to connect
+    failures: int = 0  # consecutive requests without an answer
     pages: int = 0
-    queued: int = 0
+    latency: int = 0  # to the head of an answer, smoothed
+    slowed: int = 0  # the delay that a storm of server errors has led to
+    throttled: int = 0  # consecutive 429 or 503
+    trouble: str | None = None  # what is wrong with it, in words
     origins: tuple[OriginRow, ...] = ()
 
 
@@ -136,7 +139,7 @@ class Settlement:
     fetch: FetchRow | None = None
     body: BodyRow | None = None
     links: tuple[LinkRow, ...] = ()
-    host: HostRow | None = None  # clock, block, crawl_delay, failures as they are now; counters are the store's
+    host: HostRow | None = None  # clock, block and standing as they are now; counters are the store's
     origins: tuple[OriginRow, ...] = ()
     address: tuple[str, int] | None = None  # (address group, next_fetch_at)
 

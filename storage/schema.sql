@@ -28,12 +28,16 @@ CREATE TABLE host (               -- the unit of politeness and of ownership
   blocked_until INTEGER NOT NULL DEFAULT 0,  -- Retry-After, back-off, breaker
   delay INTEGER,                  -- ms between requests as last used
   crawl_delay INTEGER,            -- ms, from robots.txt
-  failures INTEGER NOT NULL DEFAULT 0,       -- consecutive failures to connect
+  failures INTEGER NOT NULL DEFAULT 0,       -- consecutive requests without an answer
   queued INTEGER NOT NULL DEFAULT 0,         -- counters, kept by the triggers below
   pages INTEGER NOT NULL DEFAULT 0,
   redirects INTEGER NOT NULL DEFAULT 0,
   failed INTEGER NOT NULL DEFAULT 0,
-  skipped INTEGER NOT NULL DEFAULT 0
+  skipped INTEGER NOT NULL DEFAULT 0,
+  latency INTEGER NOT NULL DEFAULT 0,        -- ms to the head of an answer, smoothed
+  slowed INTEGER NOT NULL DEFAULT 0,         -- ms: the delay that a storm of server errors has led to
+  throttled INTEGER NOT NULL DEFAULT 0,      -- consecutive 429 or 503
+  trouble TEXT                    -- what is wrong with it, in words; NULL: nothing
 ) STRICT;
 CREATE INDEX host_turn ON host (next_fetch_at) WHERE queued > 0;
 
@@ -194,7 +198,7 @@ CREATE VIEW hosts AS SELECT
   iif(h.blocked_until > 0, strftime('%Y-%m-%dT%H:%M:%fZ', h.blocked_until / 1000.0, 'unixepoch'), NULL) AS blocked_until,
   (SELECT o.robots_status FROM origin o WHERE o.host = h.id AND o.robots_status IS NOT NULL
    ORDER BY o.robots_status = 'unreachable' DESC, o.id LIMIT 1) AS robots_status,
-  h.redirects, h.skipped
+  h.redirects, h.skipped, h.trouble
 FROM host h WHERE h.name <> '';
 CREATE INDEX origin_host ON origin (host);
 

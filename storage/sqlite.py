@@ -30,10 +30,12 @@ PRAGMAS = """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
 PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
 PRAGMA journal_size_limit = 67108864;"""
 
-HOSTS = """SELECT id, name, next_fetch_at, blocked_until, delay, crawl_delay, failures, pages, queued FROM host
+HOSTS = """SELECT id, name, next_fetch_at, blocked_until, delay, crawl_delay, failures, pages, latency, slowed, throttled
+FROM host
 WHERE queued > 0 AND blocked_until <= :horizon AND id NOT IN (SELECT value FROM json_each(:held))
 ORDER BY next_fetch_at LIMIT :limit"""
-HOSTS_NAMED = """SELECT id, name, next_fetch_at, blocked_until, delay, crawl_delay, failures, pages, queued FROM host
+HOSTS_NAMED = """SELECT id, name, next_fetch_at, blocked_until, delay, crawl_delay, failures, pages, latency, slowed, throttled
+FROM host
 WHERE name IN (SELECT value FROM json_each(?))"""
 ORIGINS = """SELECT o.host, o.name, o.robots_status, o.robots_until, o.robots_failures, b.codec, b.data
 FROM json_each(?) e JOIN origin o ON o.host = e.value

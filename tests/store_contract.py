@@ -331,7 +331,6 @@ class StoreContract:
         )
         found = await store.hosts(10, horizon=FAR)
         assert [h.name for h in found] == ["c.test", "b.test", "a.test"]
-        assert [h.queued for h in found] == [1, 1, 1]
         assert [h.name for h in await store.hosts(1, horizon=FAR)] == ["c.test"]
         assert [h.name for h in await store.hosts(9, horizon=FAR, held=[found[0].id])] == ["b.test", "a.test"]
         assert {h.name for h in await store.hosts(0, horizon=0, names=["d.test", "e.test", "no.test"])} == {

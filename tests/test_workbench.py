@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from crawler.fetch.robots import Robots
 from crawler.frontier.frontier import Frontier
-from crawler.frontier.politeness import DAY
+from crawler.frontier.politeness import DAY, Standing
 from crawler.frontier.robots_visit import HOPS, settle_robots
 from crawler.frontier.scope import Scope
 from crawler.frontier.stored import Times, host_of, row_of
@@ -113,6 +113,30 @@ def test_l4_a_blocked_host_gets_no_turn_and_others_do() -> None:
     assert ask(bench, 0.0).place.host == "b"
     assert bench.acquire(119.9) is None
     assert ask(bench, 120.0).place.host == "a"
+
+
+def test_n3_a_host_on_probation_gets_one_request_at_a_time() -> None:
+    """Four a host may be open, and yet only one probe goes out; an answer brings the others back."""
+    bench, hosts = bench_of(Limits(per_host=4, per_address=9, address_delay=0.0), a=5)
+    hosts["a"].delay = 0.0
+    hosts["a"].standing = Standing(failures=5)
+    probe = ask(bench, 0.0)
+    assert bench.acquire(1000.0) is None
+    hosts["a"].standing = Standing()
+    bench.release(probe, 1000.0)
+    assert all(isinstance(bench.acquire(1000.0), Visit) for _ in range(4))
+    assert bench.acquire(1000.0) is None
+
+
+def test_l3_a_closed_host_is_refused_without_a_request() -> None:
+    """Every URL of it, once its robots.txt is known, and never before."""
+    bench, hosts = bench_of(a=2)
+    hosts["a"].closed = "Crawl-delay: 600 s"
+    refusals = [bench.acquire(0.0), bench.acquire(0.0)]
+    assert [r.detail for r in refusals if isinstance(r, Refusal)] == ["Crawl-delay: 600 s"] * 2
+    bench, hosts = bench_of(a=1)
+    hosts["a"].closed, hosts["a"].robots["http://a"] = "Crawl-delay: 600 s", RobotsState("ok", 0.0)
+    assert ask(bench, 1.0).kind is Kind.ROBOTS
 
 
 def test_l4_a_shorter_block_does_not_end_a_longer_one() -> None:
@@ -611,6 +635,17 @@ def test_n4_a_stored_block_holds_in_the_next_run() -> None:
     assert host_from(HostRow(1, "a", blocked_until=WALL + 60_000)).blocked_until == 5060.0
 
 
+def test_d21_a_hosts_standing_holds_in_the_next_run() -> None:
+    """Answer time, storm, failures and 429s in a row are stored, and with them the delay; so is what is said of it."""
+    before = host_from(HostRow(1, "a"), delay=1.0)
+    before.standing = Standing(latency=0.25, slowed=8.0, failures=6, throttled=2)
+    row = row_of(before, Times(FakeClock()))
+    assert row.trouble is not None
+    assert row.trouble.startswith("no answer to 6 requests")
+    again = host_from(row, delay=1.0)
+    assert (again.standing, again.delay, again.next_at) == (before.standing, 8.0, 5008.0)
+
+
 def test_r7_stored_robots_hold_in_the_next_run() -> None:
     """Rules, their age and their Crawl-delay come back from the file; nothing is asked again before it is due."""
     origin = OriginRow("http://a", "ok", b"User-agent: *\nDisallow: /x", WALL + 60_000)
@@ -649,4 +684,4 @@ async def test_n1_our_own_fault_pauses_the_crawl_and_charges_no_host() -> None:
     turn = await asyncio.wait_for(made.acquire(), 1)
     assert isinstance(turn, Visit)
     made.release(turn, Outcome(turn.url, fault=Fault.LOCAL, reason="local"))
-    assert (made.paused_until, host.failures) == (5001.0, 0)
+    assert (made.paused_until, host.standing.failures) == (5001.0, 0)

@@ -23,6 +23,7 @@ DEFERRED = """SELECT count(*) FROM (
 def status(file: Path, as_json: bool) -> None:
     """How the crawl stands: counts, rate, what bounds it now, how long it may take."""
     from crawler.cli.summary import duration
+    from crawler.text import printable
     from storage.reader import open_reader
 
     with open_reader(file) as reader:
@@ -36,6 +37,8 @@ def status(file: Path, as_json: bool) -> None:
     click.echo(
         f"  {'connections':<12}{found['connections']:>12,}   reused {found['reused']:,} times, {found['requests']:,} requests"
     )
+    for host, what in found["trouble"].items():
+        click.echo(f"  trouble: {printable(host)}: {printable(what)}")
     if found["state"] == "running":
         eta = "unknown" if found["eta"] is None else duration(found["eta"])
         click.echo(f"  rate {found['rate']:g}/s, bound by {found['bound_by']}\n  ETA {eta}: {found['eta_reason']}")
@@ -43,6 +46,8 @@ def status(file: Path, as_json: bool) -> None:
 
 def facts(reader: Reader) -> dict[str, Any]:
     """The figures of `status --json` (CONTRACT §1)."""
+    from crawler.cli.summary import TROUBLE
+
     counts, run, pid = reader.counts(), reader.run(), reader.crawler()
     totals = reader.one(
         "SELECT coalesce(sum(requests), 0), coalesce(sum(connections), 0), coalesce(sum(reused), 0), "
@@ -68,4 +73,5 @@ def facts(reader: Reader) -> dict[str, Any]:
         "eta": progress.get("eta"),
         "eta_reason": progress.get("eta_reason"),
         "pid": pid,
+        "trouble": dict(reader.query(TROUBLE)[1]),
     }

@@ -26,6 +26,7 @@ WORDS = {
 
 ASK = '  ask it: crawler query {file} "SELECT url, status, title FROM pages LIMIT 10"'
 FAILED = "SELECT reason, count(*) FROM url WHERE outcome = 'failure' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
+TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY queued + skipped DESC, host LIMIT 5"
 SKIPPED = "SELECT reason, count(*) FROM url WHERE outcome = 'skipped' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
 
 
@@ -67,6 +68,7 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
         if reasons:
             lines.append(f"  {title}: {reasons}")
     lines += _deferred(ending, reader)
+    lines += [f"  trouble: {printable(host)}: {printable(what)}" for host, what in reader.query(TROUBLE)[1]]
     if not ending.answered:
         return "\n".join(["nothing was crawled: no seed answered", *_silent(reader), *lines[1:]])
     return "\n".join([*lines, ASK.format(file=file)])

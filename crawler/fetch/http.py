@@ -82,6 +82,7 @@ class Exchange:
     sent_at: float | None = None
     address: str | None = None
     reused = False
+    latency: float | None = None
 
     _phase = Phase.QUEUED
     _ends: float | None = None
@@ -114,6 +115,8 @@ class Exchange:
     def answered(self, status: int, raw: Iterable[tuple[bytes, bytes]]) -> None:
         """Status and headers are here."""
         self.status, self.headers = status, kept(raw)
+        if self.sent_at is not None:
+            self.latency = time.monotonic() - self.sent_at
         self._enter(Phase.BODY, self._limits.grace + self._limits.window)
         found = dict(named(self.headers, _READ))
         self.location = found.get("location")
@@ -172,6 +175,7 @@ class Exchange:
             sent_at=self.sent_at,
             address=self.address,
             reused=self.reused,
+            latency=self.latency,
         )
 
     # --- how

@@ -87,19 +87,28 @@ class Frontier:
 
     def release(self, visit: Visit, outcome: Outcome) -> None:
         """The request is over; parsing and storing come after, the host's next turn does not wait for them."""
-        now = self.clock.now()
         self.fetching -= 1
-        host = self.bench.release(visit, now)
         if outcome.fault is not None and not politeness.charged(outcome.reason):
             self.pause(1.0, f"our own machine or network: {outcome.reason}")
-        elif politeness.connect_failed(outcome):
-            host.failures += 1
-        elif outcome.fault is None:
-            host.failures = 0
-        block = politeness.block_of(outcome, host.failures, self.clock.wall() / 1000)
+        self._conduct(visit, outcome)
+        self.bench.release(visit, self.clock.now())
+        self._pump()
+
+    def _conduct(self, visit: Visit, outcome: Outcome) -> None:
+        """What the outcome means for the host's next turns."""
+        host, now = visit.handle[0], self.clock.now()
+        base = politeness.base_delay(self.spec, host.crawl_delay)
+        host.standing = host.standing.after(outcome, base, blocked=host.blocked_until > now)
+        block = politeness.block_of(outcome, host.standing, self.clock.wall() / 1000)
         if block is not None:
             self.bench.block(host, now + block)
-        self._pump()
+        self._pace(host, visit)
+
+    def _pace(self, host: Host, visit: Visit) -> None:
+        """The host's delay as it is now; it counts from this visit on."""
+        host.delay = politeness.delay_of(self.spec, host.crawl_delay, host.standing)
+        if visit.handle[0] is host and visit.sent_at is not None:
+            host.next_at = max(host.next_at, visit.sent_at + host.delay)
 
     def settle(self, visit: Visit, outcome: Outcome, extract: Extract) -> Settlement:
         """What the outcome means, with the host's clocks as they are now."""
@@ -135,9 +144,8 @@ class Frontier:
             home.crawl_delay = max(
                 (d for r in asked if (d := r.crawl_delay(self.spec.token)) is not None), default=None
             )
-            home.delay = politeness.delay_of(self.spec, home.crawl_delay)
-            if visit.handle[0] is home and visit.sent_at is not None:
-                home.next_at = max(home.next_at, visit.sent_at + home.delay)
+            home.closed = politeness.closed(self.spec, home.crawl_delay)
+            self._pace(home, visit)
         self.bench.robots_known(errand, state)
 
     def refuse(self, refusal: Refusal) -> Settlement:

@@ -31,7 +31,8 @@ def host_of(row: HostRow, spec: CrawlSpec, times: Times, *, rested_at: float | N
     """A host in hand. ``rested_at``: when the run began, if the crawl is a resumed one: what was in flight when the last
     run ended is not known, so everybody is left alone for a delay from then on (FAULTS D21)."""
     crawl_delay = None if row.crawl_delay is None else row.crawl_delay / 1000
-    delay = politeness.delay_of(spec, crawl_delay)
+    standing = politeness.Standing(row.latency / 1000, row.slowed / 1000, row.failures, row.throttled)
+    delay = politeness.delay_of(spec, crawl_delay, standing)
     return Host(
         id=row.id,
         name=row.name,
@@ -41,7 +42,8 @@ def host_of(row: HostRow, spec: CrawlSpec, times: Times, *, rested_at: float | N
         ),
         blocked_until=times.mono(row.blocked_until),
         crawl_delay=crawl_delay,
-        failures=row.failures,
+        standing=standing,
+        closed=politeness.closed(spec, crawl_delay),
         pages=row.pages,
         most=spec.max_pages_per_host,
         robots={o.origin: _robots(o, times) for o in row.origins if o.status is not None},
@@ -62,5 +64,9 @@ def row_of(host: Host, times: Times) -> HostRow:
         blocked_until=times.wall(host.blocked_until),
         delay=ms(host.delay),
         crawl_delay=None if host.crawl_delay is None else ms(host.crawl_delay),
-        failures=host.failures,
+        failures=host.standing.failures,
+        latency=ms(host.standing.latency),
+        slowed=ms(host.standing.slowed),
+        throttled=host.standing.throttled,
+        trouble=host.closed or host.standing.trouble or None,
     )

@@ -17,6 +17,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 
 from crawler.fetch.robots import Robots
+from crawler.frontier.politeness import UNKNOWN, Standing
 from crawler.visit import Kind, Visit
 from storage.model import Place, Queued
 
@@ -45,7 +46,7 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A queued URL that robots.txt does not allow: settled without a request."""
+    """A queued URL that robots.txt does not allow, or only slower than we wait: settled without a request."""
 
     row: Queued
     host: Host
@@ -74,7 +75,8 @@ class Host:
     next_at: float = 0.0
     blocked_until: float = 0.0
     crawl_delay: float | None = None
-    failures: int = 0
+    standing: Standing = UNKNOWN
+    closed: str = ""  # why all of its URLs are refused
     pages: int = 0
     most: int | None = None  # pages, over the whole crawl
     busy: int = 0  # requests open
@@ -169,7 +171,8 @@ class Workbench:
     def place(self, host: Host) -> None:
         """Put the host where it belongs now; an older entry of it becomes void."""
         host.stamp += 1
-        if host.busy >= self.limits.per_host or (host.unsent and host.delay > 0):
+        limit = 1 if host.standing.probation else self.limits.per_host
+        if host.busy >= limit or (host.unsent and host.delay > 0):
             return  # busy: comes back by sent() or release()
         ready = host.ready_at()
         if ready is None:
@@ -267,14 +270,20 @@ class Workbench:
                 heappop(host.window)
                 heappush(host.later, (state.until, row.id, row))
                 return None
-            if state.robots is not None:
-                verdict = state.robots.verdict(self.limits.agent, row.place.url)
-                if not verdict.allowed:
-                    heappop(host.window)
-                    host.out += 1
-                    return Refusal(row, host, f"line {verdict.line}: {verdict.rule}")
+            refused = host.closed or self._forbidden(state, row.place.url)
+            if refused:
+                heappop(host.window)
+                host.out += 1
+                return Refusal(row, host, refused)
         heappop(host.window)
         return Visit(row.place.url, row.place, id=row.id, depth=row.depth, attempts=row.attempts, seed=row.seed)
+
+    def _forbidden(self, state: RobotsState, url: str) -> str:
+        """The rule that forbids it, or ""."""
+        if state.robots is None:
+            return ""
+        verdict = state.robots.verdict(self.limits.agent, url)
+        return "" if verdict.allowed else f"line {verdict.line}: {verdict.rule}"
 
     def _ask_robots(self, host: Host, place: Place) -> Visit:
         host.awaiting.add(place.origin)
