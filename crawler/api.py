@@ -13,21 +13,23 @@ from typing import Any
 
 from crawler.clock import SystemClock
 from crawler.engine import Ending, Engine, OnPages, OnProgress, Stop
+from crawler.exclude_file import ExcludeFile
 from crawler.fetch.addresses import literal
 from crawler.log import log
 from crawler.parse.pool import ParsePool
 from crawler.spec import BadSpec, CrawlSpec, from_mapping
+from crawler.text import printable
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Page
 from storage.model import JsonObject, Place
-from storage.reader import Reader, open_reader
+from storage.reader import Reader, RunInfo, open_reader
 from storage.sqlite import SqliteStore
 from storage.store import StoreUnreadable
 
 __all__ = ["Ending", "Stop", "crawl", "run", "run_async"]
 
 SPAWN = 0.005  # seconds, in which the parse workers' processes are made
-SCOPE_SETTINGS = ("scope", "include", "exclude", "max_depth", "max_pages_per_host", "robots")
+SCOPE_SETTINGS = ("scope", "include", "exclude", "exclude_file", "max_depth", "max_pages_per_host", "robots")
 
 
 def seed_places(spec: CrawlSpec) -> list[Place]:
@@ -70,11 +72,15 @@ async def run_async(
     """
     places, clock, stop = seed_places(spec), SystemClock(), stop or Stop()
     require_contact(spec, places)
+    exclude = ExcludeFile(Path(spec.exclude_file), note) if spec.exclude_file else None
     async with AsyncExitStack() as stack:
         sqlite = await stack.enter_async_context(SqliteStore(Path(store)))
-        known, stored = _history(sqlite)
+        known, excluded, last = _history(sqlite)
         require_contact(spec, known)
-        changed = changes(spec, stored) if stored else {}
+        for place in (p for p in places if p.host in excluded):
+            note(f"seed {printable(place.url)} is not visited: its host was purged from {store}")
+        changed = changes(spec, last.spec) if last else {}
+        rescope = not changed.keys().isdisjoint(SCOPE_SETTINGS) or _shorter(exclude, last)
         for name, (before, now) in changed.items():
             note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
         parser = ParsePool(spec.parsers, spec.extractor)
@@ -87,10 +93,19 @@ async def run_async(
         fetcher = await stack.enter_async_context(FetchPool(spec, [*known, *places]))
         await starting
         engine = Engine(
-            spec, sqlite, fetcher, parser, clock, stop, on_pages=on_pages, on_progress=on_progress, note=note
+            spec,
+            sqlite,
+            fetcher,
+            parser,
+            clock,
+            stop,
+            on_pages=on_pages,
+            on_progress=on_progress,
+            exclude=exclude,
+            note=note,
         )
         with _no_lost_exceptions():
-            return await engine.run(places, rescope=not changed.keys().isdisjoint(SCOPE_SETTINGS))
+            return await engine.run(places, rescope=rescope)
 
 
 def changes(spec: CrawlSpec, stored: JsonObject) -> dict[str, tuple[Any, Any]]:
@@ -147,8 +162,10 @@ def _nothing_to_do(spec: CrawlSpec, reader: Reader) -> bool:
     last = reader.run()
     if last is None or last.ended_at is None or reader.counts().queued:
         return False
-    new = {place.url for place in seed_places(spec)} - {place.url for place in reader.seeds()}
-    return not new and changes(spec, last.spec).keys().isdisjoint(SCOPE_SETTINGS)
+    excluded = reader.excluded()
+    new = {p.url for p in seed_places(spec) if p.host not in excluded} - {place.url for place in reader.seeds()}
+    exclude = ExcludeFile(Path(spec.exclude_file), log.info) if spec.exclude_file else None
+    return not new and not _shorter(exclude, last) and changes(spec, last.spec).keys().isdisjoint(SCOPE_SETTINGS)
 
 
 async def add_seeds(spec: CrawlSpec, file: Path) -> int:
@@ -159,13 +176,17 @@ async def add_seeds(spec: CrawlSpec, file: Path) -> int:
         return await store.plant(places, now=SystemClock().wall())
 
 
-def _history(store: SqliteStore) -> tuple[list[Place], JsonObject | None]:
-    """The seeds and the spec of the file's earlier runs."""
+def _history(store: SqliteStore) -> tuple[list[Place], list[str], RunInfo | None]:
+    """The seeds of the file's earlier runs, the hosts that were purged from it, and its last run."""
     if store.fresh:
-        return [], None
+        return [], [], None
     with open_reader(store.path) as reader:
-        last = reader.run()
-        return reader.seeds(), last.spec if last else None
+        return reader.seeds(), reader.excluded(), reader.run()
+
+
+def _shorter(exclude: ExcludeFile | None, last: RunInfo | None) -> bool:
+    """Whether the exclude file may have lost an entry since the last run began: it was changed."""
+    return exclude is not None and last is not None and exclude.changed_since(last.started_at)
 
 
 async def crawl(

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from crawler.clock import Clock
+from crawler.exclude_file import ExcludeFile
 from crawler.fetch import Fetcher, ResolveError
 from crawler.fetch.addresses import endpoint, group
+from crawler.frontier.exclusions import Exclusions, purged
 from crawler.frontier.frontier import Frontier
 from crawler.frontier.scope import Scope
 from crawler.frontier.settling import judged
@@ -31,6 +33,7 @@ from storage.model import Counts, Place, Settlement, Tally
 from storage.store import Store, StoreBlocked
 
 UNPACKED = 24  # pages between parsing and the writer: each may have 10,000 links, about 7 MB
+WATCH = 1.0  # seconds between two looks at the disk, the exclude file and the progress
 GRACE = 8.0  # seconds fetches in flight may take after the first stop (FAULTS D5, D6)
 BLOCKED_GRACE = 2.0  # as long, while the store cannot be written: what is fetched now is probably lost
 
@@ -114,6 +117,7 @@ class Engine:
         *,
         on_pages: OnPages | None = None,
         on_progress: OnProgress | None = None,
+        exclude: ExcludeFile | None = None,
         note: Callable[[str], None] = log.warning,
     ) -> None:
         self.spec = spec
@@ -124,6 +128,7 @@ class Engine:
         self.stop = stop
         self._on_pages = on_pages
         self._on_progress = on_progress
+        self._exclude = exclude
         self._unpacked = asyncio.Semaphore(UNPACKED)
         self._pages: dict[int, Page] = {}  # to be yielded once they are durable
         self._meter = Meter()
@@ -142,7 +147,8 @@ class Engine:
         begun = await self.store.begin(
             now=self.clock.wall(), version=VERSION, spec=self.spec.to_json(), seeds=seeds, max_depth=self.spec.max_depth
         )
-        scope = Scope(self.spec, begun.seeds)
+        self._purged = purged(begun.excluded)
+        scope = Scope(self.spec, begun.seeds, self._exclusions())
         if rescope or begun.rescope:
             await self.store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=self.clock.wall())
         self._counts = await self.store.counts()
@@ -280,13 +286,18 @@ class Engine:
     async def _watch(self) -> None:
         while True:
             self.store.look(self.spec.min_free)
+            if self._exclude is not None and self._exclude.poll():
+                self.frontier.exclude(self._exclusions())
             snapshot = self.snapshot()
             self._progress = snapshot.to_json()
             if self._on_progress:
                 self._on_progress(snapshot)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(WATCH)
             with self._excused():
                 self._counts = await self.store.counts()
+
+    def _exclusions(self) -> Exclusions:
+        return Exclusions(self._purged + (self._exclude.rules if self._exclude else ()))
 
     def snapshot(self) -> Snapshot:
         """The crawl as it is now."""

@@ -36,6 +36,9 @@ class CrawlSpec:
     scope: str = _setting("host", "|".join(SCOPES), "which links belong to the crawl")
     include: tuple[str, ...] = _setting((), "regex", "admit only URLs that match one of these (re.search)")
     exclude: tuple[str, ...] = _setting((), "regex", "refuse URLs that match one of these (re.search)")
+    exclude_file: str | None = _setting(
+        None, "file", "hosts, domains (*.example.org) and networks never to be asked; read again when it changes"
+    )
     max_depth: int | None = _setting(None, "links", "least number of links from a seed")
     max_pages: int | None = _setting(None, "pages", "rows in `pages` over the whole crawl, never exceeded")
     max_pages_per_host: int | None = _setting(None, "pages", "the same for each host; the rest is skipped as `limit`")

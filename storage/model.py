@@ -38,7 +38,6 @@ class Queued:
     attempts: int
     due_at: int
     seed: bool = False
-    hops: int = 0  # redirects in a row that led here
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +68,6 @@ class HostRow:
     throttled: int = 0  # consecutive 429 or 503
     trouble: str | None = None  # what is wrong with it, in words
     origins: tuple[OriginRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Budgets:
-    """How much a store admits before it calls a thing a trap."""
-
-    redirects: int = 10  # in a row; the target of one more is refused (FAULTS U4)
-
-
-BUDGETS = Budgets()
 
 
 class LinkRow(NamedTuple):
@@ -153,7 +142,6 @@ class Settlement:
     host: HostRow | None = None  # clock, block and standing as they are now; counters are the store's
     origins: tuple[OriginRow, ...] = ()
     address: tuple[str, int] | None = None  # (address group, next_fetch_at)
-    hops: int = 0  # of the visit, as `Queued` said
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +179,7 @@ class Pending:
 @dataclass(frozen=True, slots=True)
 class Begun:
     """What `Store.begin` found. ``resumed``: the file held a crawl before. ``answered``: some server did, in an earlier
-    run. ``rescope``: a seed has joined since the refusals were judged."""
+    run. ``rescope``: a seed has joined since the refusals were judged. ``excluded``: hosts that were purged from the file."""
 
     run: int
     resumed: bool
@@ -200,3 +188,4 @@ class Begun:
     addresses: Mapping[str, int]
     answered: bool = False
     rescope: bool = False
+    excluded: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from storage.store import StoreUnreadable
 
 SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.seed = 1 ORDER BY u.id"""
+EXCLUDED = "SELECT host FROM exclusion ORDER BY host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class Reader:
     def seeds(self) -> list[Place]:
         """Every seed of the crawl, in the order they came."""
         return [Place(*row) for row in self.db.execute(SEEDS)]
+
+    def excluded(self) -> list[str]:
+        """Hosts that were purged from the file."""
+        return [row[0] for row in self.db.execute(EXCLUDED)]
 
     def crawler(self) -> int | None:
         """The process that is crawling into this file now."""

@@ -71,7 +71,6 @@ CREATE TABLE url (                -- every URL ever met, once
   reason TEXT,                    -- of a failure or a refusal
   detail TEXT,
   last INTEGER,                   -- the fetch whose outcome this is
-  hops INTEGER,                   -- least number of redirects in a row that lead here; NULL as depth
   UNIQUE (origin, path)
 ) STRICT;
 CREATE INDEX url_queue ON url (host, priority, depth, id) WHERE due_at IS NOT NULL;
@@ -116,6 +115,11 @@ CREATE TABLE link (
   text TEXT,
   step INTEGER,                   -- what following it adds to the depth; NULL: it is not followed
   PRIMARY KEY (src, dst, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE exclusion (          -- hosts that were purged from this file: never asked again, whatever links to them
+  host TEXT PRIMARY KEY,
+  at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- The host's counters follow the URLs, whatever statement moves them.

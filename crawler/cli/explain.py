@@ -13,6 +13,7 @@ import click
 from crawler.text import printable
 
 if TYPE_CHECKING:
+    from crawler.frontier.exclusions import Exclusions
     from crawler.spec import CrawlSpec
     from storage.model import Place
     from storage.reader import Reader
@@ -80,7 +81,7 @@ def explanation(reader: Reader, asked: str) -> Explanation:
         return Explanation(asked, shown, verdict=f"would never be fetched: {error}", next="nothing")
     found = Explanation(asked, place.url)
     spec = _spec(reader)
-    judged = Scope(spec, reader.seeds()).judge(place)
+    judged = Scope(spec, reader.seeds(), _exclusions(spec, reader)).judge(place)
     found.scope = (
         "belongs to the crawl"
         if judged.admit
@@ -129,6 +130,20 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
     else:
         found.next = "nothing: it is settled"
     return found
+
+
+def _exclusions(spec: CrawlSpec, reader: Reader) -> Exclusions:
+    """Who is excluded as far as it can be told from here: the exclude file may be out of reach."""
+    from crawler.exclude_file import ExcludeFile
+    from crawler.frontier.exclusions import Exclusions, purged
+    from crawler.spec import BadSpec
+
+    rules = purged(reader.excluded())
+    try:
+        rules += ExcludeFile(Path(spec.exclude_file), lambda _: None).rules if spec.exclude_file else ()
+    except BadSpec as error:
+        click.echo(f"note: {error}; it is left out here", err=True)
+    return Exclusions(rules)
 
 
 def _spec(reader: Reader) -> CrawlSpec:

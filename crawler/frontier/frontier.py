@@ -13,6 +13,7 @@ from functools import partial
 
 from crawler.clock import Clock
 from crawler.frontier import politeness, settling
+from crawler.frontier.exclusions import Exclusions
 from crawler.frontier.robots_visit import settle_robots
 from crawler.frontier.scope import Scope
 from crawler.frontier.stored import Times, row_of
@@ -122,13 +123,17 @@ class Frontier:
         address = host.address
         known = address is not None and not address.name.startswith("?")
         clock = (address.name, self._times.wall(address.next_at)) if address and known else None
-        return replace(settlement, host=row_of(host, self._times), address=clock, hops=visit.hops)
+        return replace(settlement, host=row_of(host, self._times), address=clock)
 
     def _settle_robots(self, visit: Visit, outcome: Outcome, extract: Extract, wall: int) -> Settlement:
         errand: Errand = visit.errand
         home = self.bench.hosts.get(errand.home)
         before = home.robots.get(errand.origin) if home else None
         result = settle_robots(visit, outcome, extract, before, now=self.clock.now(), wall=wall)
+        if result.next is not None and self._barred(result.next.place.host):
+            fetch = result.settlement.fetch  # a redirect to where nobody may ask is as good as no answer
+            result = settle_robots(visit, Outcome(visit.url, 503), extract, before, now=self.clock.now(), wall=wall)
+            result = replace(result, settlement=replace(result.settlement, fetch=fetch))
         if result.next is not None:
             self._supply.send(result.next)
         elif result.state is not None:
@@ -151,6 +156,20 @@ class Frontier:
     def refuse(self, refusal: Refusal) -> Settlement:
         row = refusal.row
         return Settlement(row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts)
+
+    def exclude(self, exclusions: Exclusions) -> None:
+        """Who is excluded from now on: nobody asks them again, those already asked may answer (FAULTS L8)."""
+        self.scope.exclude(exclusions)
+        for host in self.bench.hosts.values():
+            why = exclusions.refusal(host.name, host.addresses)
+            if why != host.barred:
+                self.bench.bar(host, why, self.clock.now())
+        self._supply.excluded()
+        self._pump()
+
+    def _barred(self, name: str) -> bool:
+        host = self.bench.hosts.get(name)
+        return bool(host.barred if host else self.scope.exclusions.host(name))
 
     def pause(self, seconds: float, why: str) -> None:
         """No new visit for so long; nobody is charged."""
@@ -255,6 +274,9 @@ class Frontier:
         place = host.errands[0].place if host.errands else (host.window or host.later)[0][-1].place
         found = await self._resolve(place)
         group, addresses = found or (f"?{host.name}", ())
+        if why := self.scope.exclusions.refusal(host.name, addresses):
+            self.bench.bar(host, why, self.clock.now())
+            self._supply.wake()
         self.bench.resolved(host, group, addresses, self.clock.now(), fresh=ADDRESS_FRESH if found else UNKNOWN_FRESH)
         self._pump()
 

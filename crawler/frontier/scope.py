@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from publicsuffixlist import PublicSuffixList
 
+from crawler.frontier.exclusions import NOBODY, Exclusions
 from crawler.spec import CrawlSpec
 from crawler.url import MAX_LENGTH, is_address, objection
 from storage.model import Place
@@ -35,11 +36,12 @@ class Scope:
     `judge` looks at the origin once and remembers it: less than 1 µs a URL when no regex is given.
     """
 
-    def __init__(self, spec: CrawlSpec, seeds: Sequence[Place]) -> None:
+    def __init__(self, spec: CrawlSpec, seeds: Sequence[Place], exclusions: Exclusions = NOBODY) -> None:
         self._kind = spec.scope
         self._include = tuple(re.compile(p) for p in spec.include)
         self._exclude = tuple(re.compile(p) for p in spec.exclude)
         self._filters = bool(self._include or self._exclude)
+        self.exclusions = exclusions
         self.widened = False
         self._seeds: set[str] = set()
         self._keys: set[str] = set()
@@ -59,8 +61,15 @@ class Scope:
         self._folders.setdefault(key, set()).add(folder)
         self._standing.clear()
 
+    def exclude(self, exclusions: Exclusions) -> None:
+        """Who is excluded from now on; of those who are not any more, what was refused has to be judged again."""
+        self.widened |= not self.exclusions.rules <= exclusions.rules
+        self.exclusions = exclusions
+        self._standing.clear()
+
     def judge(self, place: Place) -> Verdict:
-        """The verdict on a place as `crawler.url` splits it. Seeds are exempt from scope, include and exclude."""
+        """The verdict on a place as `crawler.url` splits it. Seeds are exempt from scope, include and exclude,
+        but not from who is excluded altogether."""
         standing = self._standing.get(place.origin) or self._consider(place)
         if standing is ADMITTED and not self._filters and len(place.origin) + len(place.path) <= MAX_LENGTH:
             return ADMITTED
@@ -69,6 +78,8 @@ class Scope:
     def _closer(self, place: Place, standing: Verdict | tuple[str, ...]) -> Verdict:
         if problem := objection(place):
             return Verdict(False, *problem)
+        if standing is not ADMITTED and (why := self.exclusions.host(place.host)):
+            return Verdict(False, "exclude", why)
         if place.url in self._seeds:
             return ADMITTED
         if isinstance(standing, tuple):
@@ -85,6 +96,8 @@ class Scope:
     def _stand(self, top: Place) -> Verdict | tuple[str, ...]:
         if problem := objection(top):
             return Verdict(False, *problem)
+        if why := self.exclusions.host(top.host):
+            return Verdict(False, "exclude", why)
         if self._kind == "any":
             return ADMITTED
         key = _key(self._kind, top)

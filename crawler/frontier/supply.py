@@ -87,6 +87,12 @@ class Supply:
             self._strangers.setdefault(name, []).append(errand)
             self._news.set()
 
+    def excluded(self) -> None:
+        """The scope's exclusions have changed, and what is in hand has been barred accordingly."""
+        self._widened |= self._scope.widened
+        self._scope.widened = False
+        self._news.set()
+
     def wake(self) -> None:
         self._news.set()
 
@@ -102,7 +108,7 @@ class Supply:
             await self._feed_strangers()
         if self._new_hosts:
             await self._feed_hosts()
-        await self._refuse_spent()
+        await self._refuse_closed()
         await self._feed_rows()
 
     def busy(self) -> bool:
@@ -119,7 +125,7 @@ class Supply:
         """Whether the store should be asked for more of a host. At a full bench a window is used up first, so that the
         host makes room for others."""
         low = 0 if self._full() else self._window() // 2
-        wanted = host.id > 0 and host.more and len(host.window) + len(host.later) <= low
+        wanted = host.id > 0 and host.more and not host.barred and len(host.window) + len(host.later) <= low
         return wanted and host.blocked_until <= horizon
 
     async def rest(self) -> float | None:
@@ -189,7 +195,7 @@ class Supply:
         for row in rows:
             host = bench.hosts.get(row.name)
             if host is None:
-                bench.add(self._host(row))
+                self._take(row)
             else:  # it was in hand for a robots.txt redirect only, before the store knew it
                 host.id, host.more = row.id, True
         self._new_hosts |= len(rows) == room
@@ -200,14 +206,19 @@ class Supply:
         known = {row.name: row for row in await self._store.hosts(0, horizon=0, names=list(wanted))}
         for name, errands in wanted.items():
             if name not in self._bench.hosts:
-                host = self._host(known.get(name) or HostRow(0, name))
+                host = self._take(known.get(name) or HostRow(0, name))
                 host.more = host.id > 0
-                self._bench.add(host)
             for errand in errands:
                 self._bench.send(errand, self._bench.hosts[name])
 
-    async def _refuse_spent(self) -> None:
-        """What is still queued on a host that has given all the pages it may give is skipped, loudly."""
+    async def _refuse_closed(self) -> None:
+        """What is still queued on a host that is excluded, or has given all the pages it may give, is skipped, loudly."""
+        for name in sorted(self._bench.barred):
+            host = self._bench.hosts[name]
+            if host.more:
+                host.more = False
+                self._fruitless = 0
+                await self._store.refuse(host.id, "exclude", host.barred or "")
         if self._spec.max_pages_per_host is None:
             return
         most = self._spec.max_pages_per_host
@@ -238,12 +249,17 @@ class Supply:
         for host in hungry.values():
             mine = found.get(host.id, [])
             host.more |= len(mine) + len(settled) >= each
-            if mine and hosts.get(host.name) is host:
+            if mine and hosts.get(host.name) is host and not host.barred:
                 self._bench.feed(host, mine)
                 self._fruitless = 0
 
-    def _host(self, row: HostRow) -> Host:
-        return host_of(row, self._spec, self._times, rested_at=self._rested_at)
+    def _take(self, row: HostRow) -> Host:
+        """Bring a host into hand; one that is excluded only for its queue to be refused."""
+        host = host_of(row, self._spec, self._times, rested_at=self._rested_at)
+        self._bench.add(host)
+        if why := self._scope.exclusions.host(host.name):
+            self._bench.bar(host, why, self._clock.now())
+        return host
 
     def _full(self) -> bool:
         return len(self._bench.hosts) >= HOSTS_IN_HAND

@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 
 from crawler.fetch.robots import Robots
-from crawler.frontier.politeness import UNKNOWN, Standing
+from crawler.frontier.politeness import ROBOTS_RETRY, UNKNOWN, Standing
 from crawler.visit import Kind, Visit
 from storage.model import Place, Queued
 
@@ -93,9 +93,12 @@ class Host:
     resolve_at: float = 0.0  # when the address must be looked up again
     stamp: int = 0  # of its valid entry in its address's queue
     resolving: bool = False
+    barred: str | None = None  # who excludes it: nothing is asked of it
 
     def due_at(self) -> float | None:
         """When there is something to ask, its delay apart; None: nothing to ask, or nothing that may be asked yet."""
+        if self.barred:
+            return None
         if self.errands:
             return self.blocked_until
         if self.awaiting or (self.most is not None and self.pages + self.out >= self.most):
@@ -138,6 +141,7 @@ class Workbench:
         self.hosts: dict[str, Host] = {}
         self.addresses: dict[str, Address] = {}
         self.unresolved: deque[Host] = deque()
+        self.barred: set[str] = set()
         self._turns: list[tuple[float, int, int, Address]] = []
         self._n = count()
 
@@ -159,11 +163,26 @@ class Workbench:
         assert host.out == 0
         host.stamp += 1
         del self.hosts[host.name]
+        self.barred.discard(host.name)
         if host.address is not None:
             self._schedule(host.address)
 
     def send(self, errand: Errand, host: Host) -> None:
         host.errands.append(errand)
+        self.place(host)
+
+    def bar(self, host: Host, why: str | None, now: float) -> None:
+        """Nothing more is asked of a host (None: it may be asked again); what it holds is refused in the store. Whoever
+        waits there for a robots.txt waits in vain, as for one that is unreachable."""
+        host.barred, host.more = why, True
+        self.barred.discard(host.name)
+        if why is not None:
+            self.barred.add(host.name)
+            host.window.clear()
+            host.later.clear()
+            errands, host.errands = host.errands, deque()
+            for errand in errands:
+                self.robots_known(errand, RobotsState("unreachable", now + ROBOTS_RETRY))
         self.place(host)
 
     # --- places
@@ -276,9 +295,7 @@ class Workbench:
                 host.out += 1
                 return Refusal(row, host, refused)
         heappop(host.window)
-        return Visit(
-            row.place.url, row.place, id=row.id, depth=row.depth, attempts=row.attempts, seed=row.seed, hops=row.hops
-        )
+        return Visit(row.place.url, row.place, id=row.id, depth=row.depth, attempts=row.attempts, seed=row.seed)
 
     def _forbidden(self, state: RobotsState, url: str) -> str:
         """The rule that forbids it, or ""."""
