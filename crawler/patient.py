@@ -12,7 +12,19 @@ from functools import partial
 from typing import TypeVar
 
 from crawler.clock import Clock
-from storage.model import Begun, Counts, HostRow, JsonObject, Pending, Place, Queued, Settlement, Tally
+from storage.model import (
+    BUDGETS,
+    Begun,
+    Budgets,
+    Counts,
+    HostRow,
+    JsonObject,
+    Pending,
+    Place,
+    Queued,
+    Settlement,
+    Tally,
+)
 from storage.store import Judge, Store, StoreBlocked, StoreFull
 
 T = TypeVar("T")
@@ -111,10 +123,17 @@ class PatientStore:
     # --- the protocol
 
     async def begin(
-        self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None
+        self,
+        *,
+        now: int,
+        version: str,
+        spec: JsonObject,
+        seeds: Sequence[Place],
+        max_depth: int | None,
+        budgets: Budgets = BUDGETS,
     ) -> Begun:
-        begin = partial(self._store.begin, now=now, version=version, spec=spec, seeds=seeds, max_depth=max_depth)
-        return await self._insist(begin)
+        begin = partial(self._store.begin, now=now, version=version, spec=spec, seeds=seeds)
+        return await self._insist(partial(begin, max_depth=max_depth, budgets=budgets))
 
     async def hosts(
         self, limit: int, *, horizon: int, held: Collection[int] = (), names: Collection[str] | None = None

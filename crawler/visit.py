@@ -32,6 +32,7 @@ class Visit:
     depth: int = 0
     attempts: int = 0  # that came before this one
     seed: bool = False
+    hops: int = 0  # redirects in a row that led here
     headers: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()  # pinned: the addresses that were checked are the ones dialled
     sent: Callable[[float], None] | None = None

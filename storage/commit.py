@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.model import BodyRow, HostRow, LinkRow, Place, Settlement
+from storage.model import BUDGETS, BodyRow, Budgets, HostRow, LinkRow, Place, Settlement
 from storage.text import to_json
 
 DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
@@ -20,13 +20,14 @@ DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
 
 TARGET = """CREATE TEMP TABLE IF NOT EXISTS target (
   n INTEGER PRIMARY KEY, origin INTEGER, host INTEGER, path TEXT, depth INTEGER, parent INTEGER,
-  admit INTEGER, reason TEXT, detail TEXT, seed INTEGER, id INTEGER)"""
+  admit INTEGER, reason TEXT, detail TEXT, seed INTEGER, hops INTEGER, id INTEGER)"""
 CLEAR = "DELETE FROM temp.target"
-LOAD = """INSERT INTO temp.target (n, origin, host, path, depth, parent, admit, reason, detail, seed)
-SELECT key, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, coalesce(value->>8, 0)
+LOAD = """INSERT INTO temp.target (n, origin, host, path, depth, parent, admit, reason, detail, seed, hops)
+SELECT key, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, coalesce(value->>8, 0),
+  iif(value->>3 IS NULL, NULL, coalesce(value->>9, 0))
 FROM json_each(?)"""
-ADD = """INSERT INTO url (origin, host, path, depth, parent, seed, due_at, outcome, reason, detail)
-SELECT origin, host, path, depth, parent, seed,
+ADD = """INSERT INTO url (origin, host, path, depth, hops, parent, seed, due_at, outcome, reason, detail)
+SELECT origin, host, path, depth, hops, parent, seed,
   iif(admit AND depth <= :max_depth, :now, NULL),
   iif(admit, iif(depth <= :max_depth, NULL, 'skipped'), iif(reason IS NULL, NULL, 'skipped')),
   iif(admit, iif(depth <= :max_depth, NULL, 'depth'), reason),
@@ -34,8 +35,9 @@ SELECT origin, host, path, depth, parent, seed,
 FROM temp.target WHERE true ON CONFLICT (origin, path) DO NOTHING"""
 IDENTIFY = """UPDATE temp.target SET id =
   (SELECT u.id FROM url u WHERE u.origin = target.origin AND u.path = target.path)"""
-NEARER = """UPDATE url SET depth = t.depth, parent = t.parent FROM temp.target t
-WHERE url.id = t.id AND t.depth < coalesce(url.depth, 1 << 30) RETURNING url.id"""
+NEARER = """UPDATE url SET depth = min(t.depth, coalesce(url.depth, t.depth)), hops = min(t.hops, coalesce(url.hops, t.hops)),
+  parent = iif(t.depth < coalesce(url.depth, 1 << 30), t.parent, url.parent) FROM temp.target t
+WHERE url.id = t.id AND (t.depth < coalesce(url.depth, 1 << 30) OR t.hops < coalesce(url.hops, 1 << 30)) RETURNING url.id"""
 PROMOTE = """UPDATE url SET
   due_at = iif(url.depth <= :max_depth, :now, NULL), outcome = iif(url.depth <= :max_depth, NULL, 'skipped'),
   reason = iif(url.depth <= :max_depth, NULL, 'depth'), detail = NULL
@@ -45,19 +47,29 @@ WHERE url.id = t.id AND t.admit AND url.due_at IS NULL
        AND (url.reason <> 'depth' OR url.depth <= :max_depth))"""
 REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.detail FROM temp.target t
 WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
-  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason = 'nofollow' AND t.reason <> 'nofollow')"""
+  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND t.reason <> 'nofollow'
+       AND (url.reason = 'nofollow' OR url.reason = 'redirects' AND t.reason <> 'redirects'))"""
 SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = t.id AND t.seed"""
 SEEDS = "SELECT count(*) FROM url WHERE seed = 1"
 EXCLUDED = "SELECT host FROM exclusion"
 WIDENED = "INSERT OR IGNORE INTO meta VALUES ('rescope', 'a seed has joined')"  # until `Store.rescope` is done
-STALE = """SELECT u.id FROM json_each(?) e JOIN url u ON u.id = e.value->>0 WHERE u.depth < e.value->>1"""
+STALE = """SELECT u.id FROM json_each(?) e JOIN url u ON u.id = e.value->>0
+WHERE u.depth < e.value->>1 OR u.hops < e.value->>2"""
 NEARER_ALONG = """UPDATE url SET depth = e.depth, parent = e.src FROM (
     SELECT l.dst, l.src, min(s.depth + l.step) AS depth
-    FROM json_each(?) c JOIN link l ON l.src = c.value JOIN url s ON s.id = l.src
-    WHERE l.step IS NOT NULL GROUP BY l.dst) e
+    FROM json_each(:ids) c JOIN link l ON l.src = c.value JOIN url s ON s.id = l.src
+    WHERE l.step = 1 OR l.step = 0 AND s.hops < :redirects GROUP BY l.dst) e
 WHERE url.id = e.dst AND e.depth < coalesce(url.depth, 1 << 30) RETURNING url.id"""
-READMIT = """UPDATE url SET due_at = :now, outcome = NULL, reason = NULL, detail = NULL
-WHERE id IN (SELECT value FROM json_each(:ids)) AND outcome = 'skipped' AND reason = 'depth' AND depth <= :max_depth"""
+FEWER_ALONG = """UPDATE url SET hops = e.hops FROM (
+    SELECT l.dst, min(iif(l.step, 0, s.hops + 1)) AS hops
+    FROM json_each(:ids) c JOIN link l ON l.src = c.value JOIN url s ON s.id = l.src
+    WHERE l.step = 1 OR l.step = 0 AND s.hops < :redirects GROUP BY l.dst) e
+WHERE url.id = e.dst AND e.hops < coalesce(url.hops, 1 << 30) RETURNING url.id"""
+READMIT = """UPDATE url SET
+  due_at = iif(depth <= :max_depth, :now, NULL), outcome = iif(depth <= :max_depth, NULL, 'skipped'),
+  reason = iif(depth <= :max_depth, NULL, 'depth'), detail = NULL
+WHERE id IN (SELECT value FROM json_each(:ids)) AND outcome = 'skipped'
+  AND (reason = 'redirects' AND depth IS NOT NULL OR reason = 'depth' AND depth <= :max_depth)"""
 BODIES = """INSERT INTO body (digest, size, codec, data)
 SELECT substr(:digests, 32 * key + 1, 32), value->>0, value->>1,
   coalesce(substr(:blob, (value->>2) + 1, value->>3), x'')  -- substr of an empty blob is NULL
@@ -134,7 +146,7 @@ class Targets:
     index: dict[tuple[str, str], int] = field(default_factory=dict)
     seeds: bool = False
 
-    def add(self, link: LinkRow, parent: int | None, depth: int | None) -> int:
+    def add(self, link: LinkRow, parent: int | None, depth: int | None, hops: int = 0) -> int:
         """Note one mention; its number. Admission beats refusal, a refusal of the URL beats one of the edge."""
         place = link.target
         key = (place.origin, place.path)
@@ -152,13 +164,18 @@ class Targets:
                     link.reason,
                     link.detail,
                     int(link.seed),
+                    hops,
                 ]
             )
             self.seeds |= link.seed
             return n
         row = self.rows[n]
-        if depth is not None and (row[3] is None or depth < row[3]):
-            row[3], row[4] = depth, parent
+        if depth is not None:
+            first = row[3] is None
+            if first or depth < row[3]:
+                row[3], row[4] = depth, parent
+            if first or hops < row[9]:
+                row[9] = hops
         if link.admit:
             row[5], row[6], row[7] = 1, None, None
         elif not row[5] and link.reason and row[6] in (None, "nofollow"):
@@ -176,16 +193,18 @@ class Facts:
     run: int
     max_depth: int | None
     first_fetch: int
+    budgets: Budgets = BUDGETS
 
     @property
     def limit(self) -> dict[str, int]:
-        return {"now": self.now, "max_depth": DEEP if self.max_depth is None else self.max_depth}
+        deep = DEEP if self.max_depth is None else self.max_depth
+        return {"now": self.now, "max_depth": deep, "redirects": self.budgets.redirects}
 
 
 def apply(db: sqlite3.Connection, names: Names, batch: Sequence[Settlement], facts: Facts) -> None:
     """Write the batch; the caller holds the transaction."""
     names.learn(db, *_mentioned(batch))
-    targets, edges, owns = _collect(batch, names)
+    targets, edges, owns = _collect(batch, names, facts.budgets.redirects)
     _discover(db, targets, facts.limit)
     bodies = _Bodies([s.body for s in batch if s.body])
     bodies.write(db)
@@ -209,7 +228,9 @@ def _mentioned(batch: Sequence[Settlement]) -> tuple[dict[str, str], set[str]]:
     return origins, hosts
 
 
-def _collect(batch: Sequence[Settlement], names: Names) -> tuple[Targets, list[list[Any]], dict[int, int]]:
+def _collect(
+    batch: Sequence[Settlement], names: Names, redirects: int
+) -> tuple[Targets, list[list[Any]], dict[int, int]]:
     """All targets, all edges [src, n, kind, rel, text, step], and for our own visits (robots) which target is theirs."""
     targets = Targets(names)
     edges: list[list[Any]] = []
@@ -218,16 +239,29 @@ def _collect(batch: Sequence[Settlement], names: Names) -> tuple[Targets, list[l
         if s.url_id is None:
             owns[i] = targets.add(LinkRow(s.place, "own"), None, None)
         for link in s.links:
-            depth = None if link.step is None else s.depth + link.step
-            n = targets.add(link, s.url_id if depth is not None or link.reason else None, depth)
+            if link.step == 0:
+                n = _redirected(targets, s, link, redirects)
+            else:
+                depth = None if link.step is None else s.depth + link.step
+                n = targets.add(link, s.url_id if depth is not None or link.reason else None, depth)
             edges.append([s.url_id, n, link.kind, link.rel, link.text, link.step])
     return targets, edges, owns
+
+
+def _redirected(targets: Targets, s: Settlement, link: LinkRow, most: int) -> int:
+    """Note the target of a redirect; one too many in a row leads nowhere, until a shorter way to its page is found."""
+    if s.hops < most:
+        return targets.add(link, s.url_id, s.depth, s.hops + 1)
+    if link.admit:
+        detail = f"more than {most} redirects in a row"
+        link = link._replace(admit=False, seed=False, reason="redirects", detail=detail)
+    return targets.add(link, s.url_id, None)
 
 
 def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, int]) -> None:
     db.execute(CLEAR)
     if targets.rows:
-        plain = [row[:6] if row[6] is None and not row[8] else row for row in targets.rows]  # half of the JSON
+        plain = [row if row[6] or row[8] or row[9] else row[:6] for row in targets.rows]  # half of the JSON
         db.execute(LOAD, (to_json(plain),))
         db.execute(ADD, limit)
         db.execute(IDENTIFY)
@@ -237,21 +271,22 @@ def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targe
     """Pass lower depths on, first to the targets, then along stored links; readmit what only depth had refused."""
     changed: set[int] = set()
     if targets.rows:
-        changed = _ids(db, NEARER, ())
+        changed = _ids(db, NEARER)
         db.execute(PROMOTE, limit)
         db.execute(REFUSE)
         if targets.seeds:
             db.execute(SEED)
-    visits = to_json([[s.url_id, s.depth] for s in batch if s.url_id is not None and s.links])
+    visits = to_json([[s.url_id, s.depth, s.hops] for s in batch if s.url_id is not None and s.links])
     moved = changed | _ids(db, STALE, (visits,))
     while moved:
-        moved = _ids(db, NEARER_ALONG, (to_json(sorted(moved)),))
+        along = limit | {"ids": to_json(sorted(moved))}
+        moved = _ids(db, NEARER_ALONG, along) | _ids(db, FEWER_ALONG, along)
         changed |= moved
     if changed:
         db.execute(READMIT, limit | {"ids": to_json(sorted(changed))})
 
 
-def _ids(db: sqlite3.Connection, sql: str, parameters: tuple[str, ...]) -> set[int]:
+def _ids(db: sqlite3.Connection, sql: str, parameters: Any = ()) -> set[int]:
     return {row[0] for row in db.execute(sql, parameters)}
 
 
@@ -259,8 +294,8 @@ class _Bodies:
     """The batch's bodies laid end to end: one statement writes them all."""
 
     def __init__(self, bodies: list[BodyRow]) -> None:
-        self.number = {b.digest: i for i, b in enumerate({b.digest: b for b in bodies}.values())}
         unique = list({b.digest: b for b in bodies}.values())
+        self.number = {b.digest: i for i, b in enumerate(unique)}
         self.digests = b"".join(b.digest for b in unique)
         self.blob = b"".join(b.data for b in unique)
         self.rows: list[list[Any]] = []

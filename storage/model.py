@@ -38,6 +38,7 @@ class Queued:
     attempts: int
     due_at: int
     seed: bool = False
+    hops: int = 0  # redirects in a row that led here
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,16 @@ class HostRow:
     throttled: int = 0  # consecutive 429 or 503
     trouble: str | None = None  # what is wrong with it, in words
     origins: tuple[OriginRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """How much a store admits before it calls a thing a trap."""
+
+    redirects: int = 10  # in a row; the target of one more is refused (FAULTS U4)
+
+
+BUDGETS = Budgets()
 
 
 class LinkRow(NamedTuple):
@@ -142,6 +153,7 @@ class Settlement:
     host: HostRow | None = None  # clock, block and standing as they are now; counters are the store's
     origins: tuple[OriginRow, ...] = ()
     address: tuple[str, int] | None = None  # (address group, next_fetch_at)
+    hops: int = 0  # of the visit, as `Queued` said
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ CREATE TABLE url (                -- every URL ever met, once
   reason TEXT,                    -- of a failure or a refusal
   detail TEXT,
   last INTEGER,                   -- the fetch whose outcome this is
+  hops INTEGER,                   -- least number of redirects in a row that lead here; NULL as depth
   UNIQUE (origin, path)
 ) STRICT;
 CREATE INDEX url_queue ON url (host, priority, depth, id) WHERE due_at IS NOT NULL;

@@ -17,7 +17,20 @@ from storage import commit as batches
 from storage.codec import unpack
 from storage.lock import FileLock
 from storage.migrate import create_file, prepare
-from storage.model import Begun, Counts, HostRow, JsonObject, OriginRow, Pending, Place, Queued, Settlement, Tally
+from storage.model import (
+    BUDGETS,
+    Begun,
+    Budgets,
+    Counts,
+    HostRow,
+    JsonObject,
+    OriginRow,
+    Pending,
+    Place,
+    Queued,
+    Settlement,
+    Tally,
+)
 from storage.purge import finish
 from storage.reader import EXCLUDED, SEEDS
 from storage.store import Judge, StoreError, StoreUnreadable
@@ -42,7 +55,7 @@ ORIGINS = """SELECT o.host, o.name, o.robots_status, o.robots_until, o.robots_fa
 FROM json_each(?) e JOIN origin o ON o.host = e.value
 LEFT JOIN fetch f ON f.id = o.robots_fetch LEFT JOIN body b ON b.id = f.body"""
 DUE = """SELECT u.id, u.host, o.name, h.name, u.path, u.depth, u.priority, u.attempts,
-  max(u.due_at, iif(o.robots_status = 'unreachable', o.robots_until, 0)), u.seed
+  max(u.due_at, iif(o.robots_status = 'unreachable', o.robots_until, 0)), u.seed, u.hops
 FROM json_each(:hosts) w JOIN url u ON u.id IN (
     SELECT q.id FROM url q JOIN origin p ON p.id = q.origin
     WHERE q.host = w.value AND q.due_at IS NOT NULL AND q.due_at <= :horizon
@@ -91,6 +104,7 @@ class SqliteStore:
         self._run: int | None = None
         self._fetch = 0
         self._max_depth: int | None = None
+        self._budgets = BUDGETS
         self.fresh = False
 
     async def __aenter__(self) -> Self:
@@ -141,9 +155,17 @@ class SqliteStore:
         self._lock.release()
 
     async def begin(
-        self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None
+        self,
+        *,
+        now: int,
+        version: str,
+        spec: JsonObject,
+        seeds: Sequence[Place],
+        max_depth: int | None,
+        budgets: Budgets = BUDGETS,
     ) -> Begun:
         self._max_depth = max_depth
+        self._budgets = budgets
 
         def work(db: sqlite3.Connection) -> Any:
             last = db.execute("SELECT spec, started_at FROM run ORDER BY id DESC LIMIT 1").fetchone()
@@ -198,12 +220,12 @@ class SqliteStore:
             DUE, {"hosts": to_json(list(hosts)), "each": each, "horizon": horizon, "held": to_json(list(held))}
         )
         return [
-            Queued(id_, host, Place(origin, name, path), depth or 0, priority, attempts, due_at, bool(seed))
-            for id_, host, origin, name, path, depth, priority, attempts, due_at, seed in rows
+            Queued(id_, host, Place(origin, name, path), depth or 0, priority, attempts, due_at, bool(seed), hops or 0)
+            for id_, host, origin, name, path, depth, priority, attempts, due_at, seed, hops in rows
         ]
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
-        facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch)
+        facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch, self._budgets)
         self._fetch += sum(s.fetch is not None for s in batch)  # whatever becomes of it: ids may have gaps
 
         def work(db: sqlite3.Connection) -> None:

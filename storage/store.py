@@ -10,8 +10,9 @@ until the `commit` that settles it. `tests/store_contract.py` holds every implem
 - `due` gives, for each host asked for, up to `each` URLs due by ``horizon``, in the order (priority, depth, id), without
   those in ``held``.
 - `commit` makes a batch of settlements durable in ONE transaction: outcome, body, links, newly discovered URLs, the
-  host's clock. It decides what is known and what is new; a lower depth found later is passed on along stored links,
-  so that the result does not depend on the order of arrival. It returns only when a power cut cannot undo it.
+  host's clock. It decides what is known and what is new; a lower depth, or fewer redirects in a row, found later is
+  passed on along stored links, so that the result does not depend on the order of arrival. A redirect that follows
+  ``budgets.redirects`` others admits nothing. It returns only when a power cut cannot undo it.
   It may raise `LeaseLost` when the hosts of the batch are no longer ours; the batch is then void.
 - Every method may raise `StoreBlocked`: nothing was written then, and the same call may work later. It does so within
   a second or two, so that nobody who wants to leave waits for it.
@@ -23,7 +24,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from storage.model import Begun, Counts, HostRow, JsonObject, LinkRow, Pending, Place, Queued, Settlement, Tally
+from storage.model import (
+    BUDGETS,
+    Begun,
+    Budgets,
+    Counts,
+    HostRow,
+    JsonObject,
+    LinkRow,
+    Pending,
+    Place,
+    Queued,
+    Settlement,
+    Tally,
+)
 
 
 class StoreError(Exception):
@@ -61,7 +75,14 @@ class Store(Protocol):
     """See the module's docstring for what each method promises."""
 
     async def begin(
-        self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None
+        self,
+        *,
+        now: int,
+        version: str,
+        spec: JsonObject,
+        seeds: Sequence[Place],
+        max_depth: int | None,
+        budgets: Budgets = BUDGETS,
     ) -> Begun: ...
 
     async def hosts(

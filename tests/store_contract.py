@@ -13,10 +13,9 @@ import asyncio
 import hashlib
 import random
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storage.model import (
+    BUDGETS,
     BodyRow,
+    Budgets,
     Counts,
     FetchRow,
     HostRow,
@@ -48,6 +49,7 @@ class Fact(NamedTuple):
     outcome: str | None
     reason: str | None
     queued: bool
+    hops: int | None = 0
 
 
 def place(path: str = "/", host: str = "a.test") -> Place:
@@ -70,6 +72,7 @@ def body(content: bytes) -> BodyRow:
 def page(row: Queued, *links: LinkRow, content: bytes | None = None, **more: Any) -> Settlement:
     """The visit of ``row`` ended with a page."""
     fetch = more.pop("fetch", FetchRow(NOW, "page", status=200))
+    more.setdefault("hops", row.hops)
     return Settlement(
         row.place,
         row.id,
@@ -112,11 +115,21 @@ def redirect(row: Queued, target: LinkRow) -> Settlement:
         row.attempts + 1,
         FetchRow(NOW, "redirect", status=301),
         links=(target,),
+        hops=row.hops,
     )
 
 
-async def start(store: Any, *seeds: Place, max_depth: int | None = None, now: int = NOW, **spec: Any) -> Any:
-    return await store.begin(now=now, version="test", spec=spec, seeds=seeds or (place(),), max_depth=max_depth)
+async def start(
+    store: Any,
+    *seeds: Place,
+    max_depth: int | None = None,
+    now: int = NOW,
+    budgets: Budgets = BUDGETS,
+    **spec: Any,
+) -> Any:
+    return await store.begin(
+        now=now, version="test", spec=spec, seeds=seeds or (place(),), max_depth=max_depth, budgets=budgets
+    )
 
 
 async def queue(store: Any, *, each: int = 1000, horizon: int = FAR, held: Iterable[int] = ()) -> list[Queued]:
@@ -141,6 +154,7 @@ class Graph:
     outside: frozenset[int]
     seeds: frozenset[int]
     max_depth: int | None
+    redirects: int = 10  # in a row
     order: int = field(compare=False, default=0)  # decides batches and their order
 
     def place(self, n: int) -> Place:
@@ -164,32 +178,35 @@ class Graph:
         return LinkRow(self.place(to), how, step=STEPS[how], admit=inside, reason=reason)
 
     def expected(self) -> dict[str, Fact]:
-        """The truth, by Dijkstra's walk: a node is fetched when it is inside and near enough, and only then has links."""
-        depth: dict[int, int] = {}
-        line = [(0, n) for n in self.seeds]
-        fetched: set[int] = set()
-        while line:
-            d, n = heappop(line)
-            if d < depth.setdefault(n, d) or n in fetched:
-                continue
-            if (n in self.outside and n not in self.seeds) or d > (99 if self.max_depth is None else self.max_depth):
-                continue
-            fetched.add(n)
-            for to, how in self._out(n):
-                if how in STEPS:
-                    heappush(line, (d + STEPS[how], to))
+        """The truth, by going round until nothing falls any more: a node is fetched when it is inside and near enough, and
+        only then has links; a redirect that follows ``redirects`` others leads nowhere."""
+        depth, hops = dict.fromkeys(self.seeds, 0), dict.fromkeys(self.seeds, 0)
+        before: Any = None
+        while before != (before := (dict(depth), dict(hops))):
+            for n in [n for n in depth if self._fetched(n, depth)]:
+                for to, how in self._out(n):
+                    step = STEPS.get(how)
+                    if step == 1 or (step == 0 and hops[n] < self.redirects):
+                        depth[to] = min(depth.get(to, 99), depth[n] + step)
+                        hops[to] = min(hops.get(to, 99), 0 if step else hops[n] + 1)
+        fetched = {n for n in depth if self._fetched(n, depth)}
         known = {to for n in fetched for to, _ in self._out(n)} | self.seeds
-        barred = {to for n in fetched for to, how in self._out(n) if how == "nofollow"}
-        return {self.place(n).url: self._fact(n, depth.get(n), n in fetched, n in barred) for n in known}
+        barred = {to: "nofollow" for n in fetched for to, how in self._out(n) if how == "nofollow"}
+        barred |= {to: "redirects" for n in fetched for to, how in self._out(n) if STEPS.get(how) == 0}
+        return {self.place(n).url: self._fact(n, depth.get(n), hops.get(n), n in fetched, barred.get(n)) for n in known}
 
-    def _fact(self, n: int, depth: int | None, fetched: bool, barred: bool) -> Fact:
+    def _fetched(self, n: int, depth: Mapping[int, int]) -> bool:
+        near = depth[n] <= (99 if self.max_depth is None else self.max_depth)
+        return near and (n not in self.outside or n in self.seeds)
+
+    def _fact(self, n: int, depth: int | None, hops: int | None, fetched: bool, barred: str | None) -> Fact:
         if fetched:
-            return Fact(depth, self.kinds[n], "http_500" if self.kinds[n] == "failure" else None, False)
-        if depth is None and not barred:
-            return Fact(None, None, None, False)
+            return Fact(depth, self.kinds[n], "http_500" if self.kinds[n] == "failure" else None, False, hops)
+        if depth is None and barred is None:
+            return Fact(None, None, None, False, None)
         if n in self.outside:
-            return Fact(depth, "skipped", "scope", False)
-        return Fact(depth, "skipped", "nofollow" if depth is None else "depth", False)
+            return Fact(depth, "skipped", "scope", False, hops)
+        return Fact(depth, "skipped", barred if depth is None else "depth", False, hops)
 
     def settlement(self, row: Queued) -> Settlement:
         n = int(row.place.path[1:])
@@ -215,14 +232,22 @@ def graphs(draw: st.DrawFn) -> Graph:
         (((n + 1) % size, "a"),) * chain + tuple(draw(st.lists(st.tuples(nodes, hows), max_size=3)))
         for n in range(size)
     )
-    odd = st.sampled_from(["page"] * 8 + ["redirect", "failure"])
+    odd = st.sampled_from(["page"] * 6 + ["redirect"] * 2 + ["failure"])
     kinds = tuple(draw(odd) for _ in range(size))
     whole = tuple(
         "page" if k == "redirect" and (not edges[n] or edges[n][0][0] == n) else k for n, k in enumerate(kinds)
     )
     outside = draw(st.frozensets(nodes, max_size=1))
     seeds = draw(st.frozensets(nodes, min_size=1, max_size=2))
-    return Graph(whole, edges, outside, seeds, draw(st.none() | st.integers(0, 5)), draw(st.integers(0, 2**32)))
+    return Graph(
+        whole,
+        edges,
+        outside,
+        seeds,
+        draw(st.none() | st.integers(0, 5)),
+        draw(st.integers(0, 3)),
+        draw(st.integers(0, 2**32)),
+    )
 
 
 def long_way_round(max_depth: int | None) -> Graph:
@@ -232,10 +257,19 @@ def long_way_round(max_depth: int | None) -> Graph:
     return Graph(("page",) * 7, whole, frozenset(), frozenset({0, 5}), max_depth, order=1)
 
 
+def shorter_chain(redirects: int) -> Graph:
+    """5 → 1 → 2 → 3 → 4 are redirects and 4 leads on; at last the page 0 turns out to link to 3."""
+    edges = {0: ((3, "a"),), 5: ((1, "a"),), 6: ()} | {n: ((n + 1, "redirect"),) for n in (1, 2, 3)}
+    edges[4] = ((6, "redirect"),)
+    kinds = ("page", *["redirect"] * 4, "page", "page")
+    return Graph(kinds, tuple(edges[n] for n in range(7)), frozenset(), frozenset({0, 5}), None, redirects, order=1)
+
+
 async def crawl_graph(store: Any, graph: Graph) -> AsyncIterator[None]:
     """Crawl the graph in an order and in batches of ``graph.order``'s choosing; yields after each commit."""
     rng, deep = random.Random(graph.order), bool(graph.order % 3)
-    await start(store, *map(graph.place, sorted(graph.seeds)), max_depth=graph.max_depth)
+    budgets = Budgets(redirects=graph.redirects)
+    await start(store, *map(graph.place, sorted(graph.seeds)), max_depth=graph.max_depth, budgets=budgets)
     hand: list[Queued] = []
     while True:
         if not hand or deep or rng.random() < 0.5:
@@ -386,8 +420,11 @@ class StoreContract:
     @example(graph=long_way_round(None))
     @example(graph=long_way_round(3))
     @example(graph=long_way_round(4))
-    def test_min_depth_does_not_depend_on_the_order_of_arrival(self, graph: Graph) -> None:
-        """Whatever the order and the batches, URL → (depth, outcome, reason, due) is what a walk of the graph says, and
+    @example(graph=shorter_chain(1))
+    @example(graph=shorter_chain(2))
+    @example(graph=shorter_chain(3))
+    def test_i4_u4_depth_and_hops_do_not_depend_on_the_order_of_arrival(self, graph: Graph) -> None:
+        """Whatever the order and the batches, URL → (depth, hops, outcome, reason, due) is what a walk of the graph says, and
         the counters equal a recount after every commit."""
 
         async def whole() -> None:
@@ -430,6 +467,17 @@ class StoreContract:
         assert out.depth == 1
         await store.commit([page(out, link("/2"))], now=NOW)
         assert self.facts(store)["http://a.test/2"] == Fact(1, None, None, True)
+
+    async def test_u4_hops_that_were_lowered_while_the_visit_was_out_count(self, store: Any) -> None:
+        """A visit handed out as the first redirect of a chain settles after a link to it was found: its target may still
+        be redirected to, with a limit of one redirect in a row."""
+        await start(store, place("/0"), place("/5"), budgets=Budgets(redirects=1))
+        await store.commit([redirect(await first(store, "/5"), link("/1", kind="redirect", step=0))], now=NOW)
+        out = await first(store, "/1")
+        await store.commit([page(await first(store, "/0"), link("/1"))], now=NOW)
+        assert (out.hops, self.facts(store)["http://a.test/1"].hops) == (1, 0)
+        await store.commit([redirect(out, link("/2", kind="redirect", step=0))], now=NOW)
+        assert self.facts(store)["http://a.test/2"] == Fact(0, None, None, True, 1)
 
     async def test_a_settled_url_is_not_queued_by_a_new_link(self, store: Any) -> None:
         """A link to a page or a failure that is known changes neither."""
@@ -541,7 +589,7 @@ class StoreContract:
                 "http://a.test/": Fact(0, "page", None, False),
                 "http://b.test/out": Fact(1, None, None, True),
                 "http://a.test/in": Fact(1, "skipped", "exclude", False),
-                "http://a.test/no": Fact(None, "skipped", "nofollow", False),
+                "http://a.test/no": Fact(None, "skipped", "nofollow", False, None),
             }
             assert await store.rescope(judge(only={"/out"}), now=NOW) == 0
             assert replace(await store.counts(), slowest_ms=0) == self.recounted(store)

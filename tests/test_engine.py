@@ -52,6 +52,7 @@ def asked(web: Web, robots: bool = False) -> list[str]:
     return [r.path for r in web.requests if robots or r.path != "/robots.txt"]
 
 
+REFRESH = b'<meta http-equiv="refresh" content="0; url=%s">'
 TREE = Site(
     {
         "/": page("/a", "/b", "http://out.test/", "mailto:x@out.test"),
@@ -214,13 +215,13 @@ async def test_max_time_ends_a_run_and_the_next_goes_on(serve: Serve, crawl_file
 
 async def test_u4_redirects_chains_and_loops_end(serve: Serve, crawl_file: Path) -> None:
     """A chain is walked hop by hop at no depth; a loop and a redirect to itself end; each hop is in `redirects`."""
-    chain = {f"/c{n}": redirect(f"/c{n + 1}") for n in range(12)}
+    chain = {f"/c{n}": redirect(f"/c{n + 1}") for n in range(10)}
     web = await serve(
         Site(
             {
                 "/": page("/c0", "/l1", "/self"),
                 **chain,
-                "/c12": page(),
+                "/c10": page(),
                 "/l1": redirect("/l2"),
                 "/l2": redirect("/l1"),
                 "/self": redirect("/self"),
@@ -232,19 +233,25 @@ async def test_u4_redirects_chains_and_loops_end(serve: Serve, crawl_file: Path)
     assert max(Counter(asked(web)).values()) == 1
     assert paths(web, crawl_file, "redirects", "src") == sorted([*chain, "/l1", "/l2"])
     assert paths(web, crawl_file, "failures") == ["/self"]
-    assert ask(crawl_file, "SELECT depth FROM pages WHERE url LIKE '%/c12'") == [(1,)]
+    assert ask(crawl_file, "SELECT depth FROM pages WHERE url LIKE '%/c10'") == [(1,)]
 
 
-@pytest.mark.xfail(strict=True, reason="no hop limit: settling._redirect does not count hops (FAULTS U4: at most 10)")
-async def test_u4_an_endless_chain_of_redirects_ends(serve: Serve, crawl_file: Path) -> None:
-    """Redirects that always lead somewhere new are given up after ten hops."""
+@pytest.mark.parametrize("seed", ["/", "/r/0"])
+@pytest.mark.parametrize("how", ["redirect", "refresh"])
+async def test_u4_p10_an_endless_chain_of_redirects_ends(serve: Serve, crawl_file: Path, how: str, seed: str) -> None:
+    """Redirects (or meta refreshes) that always lead somewhere new are given up after ten hops, a seed's too: the target
+    of the eleventh is in `skipped`, and says why."""
 
     def further(request: Request) -> Answer:
-        return redirect(f"/r/{int(request.path[3:]) + 1}") if int(request.path[3:]) < 40 else Answer(404)
+        target = f"/r/{int(request.path[3:]) + 1}"
+        return redirect(target) if how == "redirect" else Answer(body=REFRESH % target.encode())
 
-    web = await serve(Site({"/": page("/r/0"), **{f"/r/{n}": further for n in range(41)}}))
-    await run(web, crawl_file)
-    assert len(asked(web)) <= 1 + 11
+    web = await serve(Site({"/": page("/r/0"), **{f"/r/{n}": further for n in range(40)}}))
+    await run(web, crawl_file, seed)
+    assert [path for path in asked(web) if path != "/"] == [f"/r/{n}" for n in range(11)]
+    assert ask(crawl_file, "SELECT url, reason, detail FROM skipped") == [
+        (web.url("/r/11"), "redirects", "more than 10 redirects in a row")
+    ]
 
 
 async def test_u5_a_redirect_does_not_escape_robots_or_scope(serve: Serve, crawl_file: Path) -> None:

@@ -49,7 +49,7 @@ CONTRACT = {  # CONTRACT.md §2: "columns at least", in this order
     "hosts": "host pages failures queued delay crawl_delay next_fetch_at blocked_until robots_status",
     "runs": "id started_at ended_at ending requests connections reused version spec",
 }
-FACTS = """SELECT o.name || u.path, u.depth, u.outcome, u.reason, u.due_at IS NOT NULL
+FACTS = """SELECT o.name || u.path, u.depth, u.outcome, u.reason, u.due_at IS NOT NULL, u.hops
 FROM url u JOIN origin o ON o.id = u.origin WHERE u.path <> '/robots.txt'"""
 RECOUNT = """SELECT sum(outcome IS 'page'), sum(outcome IS 'redirect'), sum(outcome IS 'failure'), sum(outcome IS 'skipped'),
 sum(due_at IS NOT NULL), count(DISTINCT iif(due_at IS NOT NULL OR outcome <> 'skipped', host, NULL)) FROM url"""
@@ -68,8 +68,8 @@ class TestSqliteStore(StoreContract):
 
     def facts(self, store: Any) -> dict[str, Fact]:
         return {
-            url: Fact(depth, outcome, reason, bool(queued))
-            for url, depth, outcome, reason, queued in rows(store, FACTS)
+            url: Fact(depth, outcome, reason, bool(queued), hops)
+            for url, depth, outcome, reason, queued, hops in rows(store, FACTS)
         }
 
     def recounted(self, store: Any) -> Counts:

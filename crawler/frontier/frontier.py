@@ -123,7 +123,7 @@ class Frontier:
         address = host.address
         known = address is not None and not address.name.startswith("?")
         clock = (address.name, self._times.wall(address.next_at)) if address and known else None
-        return replace(settlement, host=row_of(host, self._times), address=clock)
+        return replace(settlement, host=row_of(host, self._times), address=clock, hops=visit.hops)
 
     def _settle_robots(self, visit: Visit, outcome: Outcome, extract: Extract, wall: int) -> Settlement:
         errand: Errand = visit.errand

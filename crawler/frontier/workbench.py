@@ -295,7 +295,9 @@ class Workbench:
                 host.out += 1
                 return Refusal(row, host, refused)
         heappop(host.window)
-        return Visit(row.place.url, row.place, id=row.id, depth=row.depth, attempts=row.attempts, seed=row.seed)
+        return Visit(
+            row.place.url, row.place, id=row.id, depth=row.depth, attempts=row.attempts, seed=row.seed, hops=row.hops
+        )
 
     def _forbidden(self, state: RobotsState, url: str) -> str:
         """The rule that forbids it, or ""."""
