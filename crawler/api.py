@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler.clock import SystemClock
+from crawler.descriptors import fitted
 from crawler.engine import Ending, Engine, OnPages, OnProgress, Stop
 from crawler.exclude_file import ExcludeFile
 from crawler.fetch.addresses import literal
@@ -83,6 +84,7 @@ async def run_async(
         rescope = not changed.keys().isdisjoint(SCOPE_SETTINGS) or _shorter(exclude, last)
         for name, (before, now) in changed.items():
             note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
+        asked, spec = spec, fitted(spec, note)
         parser = ParsePool(spec.parsers, spec.extractor)
         stack.push_async_callback(parser.aclose)
         starting = asyncio.create_task(parser.__aenter__())
@@ -105,7 +107,7 @@ async def run_async(
             note=note,
         )
         with _no_lost_exceptions():
-            return await engine.run(places, rescope=rescope)
+            return await engine.run(places, asked, rescope=rescope)
 
 
 def changes(spec: CrawlSpec, stored: JsonObject) -> dict[str, tuple[Any, Any]]:

@@ -138,14 +138,19 @@ class Engine:
         self._answered = False
         self._note = note
 
-    async def run(self, seeds: Sequence[Place], *, rescope: bool = False) -> Ending:
+    async def run(self, seeds: Sequence[Place], asked: CrawlSpec | None = None, *, rescope: bool = False) -> Ending:
         """Crawl until nothing falls due within the patience, a limit is reached, or a stop is asked for.
 
+        ``asked``: what is stored as this run's spec, where this machine made us change it.
         ``rescope``: the rules have changed since the last run; what is queued or was refused is judged again first.
         """
         start = self.clock.now()
         begun = await self.store.begin(
-            now=self.clock.wall(), version=VERSION, spec=self.spec.to_json(), seeds=seeds, max_depth=self.spec.max_depth
+            now=self.clock.wall(),
+            version=VERSION,
+            spec=(asked or self.spec).to_json(),
+            seeds=seeds,
+            max_depth=self.spec.max_depth,
         )
         self._purged = purged(begun.excluded)
         scope = Scope(self.spec, begun.seeds, self._exclusions())

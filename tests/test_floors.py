@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
      "crawler.parse.pool", "crawler.parse.process"),
     ("crawler.frontier.*", "crawler.fetch.*", "crawler.parse.worker"),
     ("crawler.parse.*",),
-    ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.url"),
+    ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.url", "crawler.descriptors"),
     ("crawler.visit", "crawler.spec", "crawler.clock", "crawler.text"),
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),

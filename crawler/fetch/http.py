@@ -253,6 +253,9 @@ class Watch:
         self._exchanges: set[Exchange] = set()
         self._timer: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
     def add(self, exchange: Exchange) -> None:
         self._exchanges.add(exchange)
         if self._timer is None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from crawler.descriptors import fitted
 from crawler.fetch.pool import FetchPool
 from crawler.spec import CrawlSpec
 from crawler.url import InvalidUrl, admit
@@ -23,12 +24,12 @@ async def fetch_all(
     own bugs.
     """
     found = [_visit(url) for url in urls]
-    limits = replace(spec or CrawlSpec(), connections=limit, per_host=limit_per_host)
+    limits = fitted(replace(spec or CrawlSpec(), connections=limit, per_host=limit_per_host))
     results: list[Outcome | None] = [one if isinstance(one, Outcome) else None for one in found]
     visits = [(at, one) for at, one in enumerate(found) if isinstance(one, Visit)]
     async with FetchPool(limits, (visit.place for _, visit in visits)) as pool, asyncio.TaskGroup() as tasks:
         waiting = iter(visits)  # shared: each worker takes the next, so a million URLs need no million tasks
-        for _ in range(min(limit, len(visits))):
+        for _ in range(min(limits.connections, len(visits))):
             tasks.create_task(_work(pool, waiting, results))
     return [outcome for outcome in results if outcome is not None]
 

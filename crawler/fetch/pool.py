@@ -22,6 +22,7 @@ import yarl
 from aiohappyeyeballs import AddrInfoType
 from aiohttp.client_proto import ResponseHandler
 
+from crawler.descriptors import allowed
 from crawler.fetch import ResolveError, Stats
 from crawler.fetch.addresses import Guard, literal
 from crawler.fetch.faults import WEB, fault_of
@@ -32,6 +33,7 @@ from crawler.spec import CrawlSpec
 from crawler.visit import Fault, Outcome, Visit
 from storage.model import Place
 
+IDLE = 1000  # connections kept for reuse at most, about 50 kB each; aiohttp's limit counts only those in use
 MAX_HEADERS = 256  # a response with more is refused (H5); the first 128 are kept
 
 
@@ -120,6 +122,9 @@ class FetchPool:
         self._seed_origins = frozenset(place.origin for place in places) if self._seed_headers else frozenset()
         # Connections that carried a request before, and whereto they go.
         self._known: WeakKeyDictionary[ResponseHandler, str | None] = WeakKeyDictionary()
+        # Open and unused, the longest unused first; some of them the server may have closed.
+        self._idle: dict[ResponseHandler, None] = {}
+        self._room = max(spec.connections, min(allowed(), spec.connections + IDLE))
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -228,17 +233,23 @@ class FetchPool:
             await _receive(turn, response)
         finally:
             response.close()  # a connection whose body was read to its end is back in the pool already
+            if turn.protocol is not None and turn.protocol.is_connected():
+                self._idle[turn.protocol] = None
 
     def _fault(self, turn: _Turn, error: Exception) -> tuple[Fault, str]:
         if turn.refusal is not None:
             return Fault.ADDRESS_REFUSED, turn.refusal
         cause = error.__cause__ if isinstance(error, _Lost) and error.__cause__ is not None else error
         ipv4 = any("." in address for address in turn.pin.addresses)
-        return fault_of(cause, proxied=self._spec.proxy is not None, ipv4=ipv4)
+        fault = fault_of(cause, proxied=self._spec.proxy is not None, ipv4=ipv4)
+        if fault[0] is Fault.LOCAL:
+            self._hang_up(0)  # what we have run out of comes back first of all from here
+        return fault
 
     def _meet(self, turn: _Turn, protocol: ResponseHandler) -> bool:
         """Whether the connection carried a request before. A new one must lead where it was checked to lead (U7)."""
         if protocol in self._known:
+            self._idle.pop(protocol, None)
             return True
         peer = protocol.transport and protocol.transport.get_extra_info("peername")
         ip = self._known[protocol] = peer[0] if peer else None
@@ -254,10 +265,18 @@ class FetchPool:
         turn.protocol = protocol
         turn.exchange.sent(self._known[protocol], reused)
 
+    def _hang_up(self, room: int) -> None:
+        """Closes idle connections, the longest unused first, until no more than ``room`` are left (X1)."""
+        while self._idle and len(self._idle) > room:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.abort()
+
     def _dial(self, info: AddrInfoType) -> socket.socket:
         """Every dial passes here, also those of literals, which no resolver sees (U6, U7)."""
         turn, (ip, port) = _TURN.get(), info[4][:2]
         turn.exchange.dialled()
+        self._hang_up(self._room - len(self._watch))
         if self._spec.proxy is None:
             refusal = self._guard.check(turn.pin.host, port, (ip,))
             if refusal is None and ip not in turn.pin.addresses:
