@@ -11,6 +11,7 @@ from functools import lru_cache
 from publicsuffixlist import PublicSuffixList
 
 from crawler.frontier.exclusions import NOBODY, Exclusions
+from crawler.frontier.traps import SHALLOW, trapped
 from crawler.spec import CrawlSpec
 from crawler.url import MAX_LENGTH, is_address, objection
 from storage.model import Place
@@ -20,7 +21,8 @@ _KEPT = 100_000  # origins whose standing is remembered: about 30 MB at worst
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a URL belongs to the crawl. ``reason``: 'scheme', 'length', 'invalid', 'scope', 'include', 'exclude'."""
+    """Whether a URL belongs to the crawl. ``reason``: 'scheme', 'length', 'invalid', 'scope', 'include', 'exclude',
+    'trap'."""
 
     admit: bool
     reason: str | None = None
@@ -31,7 +33,8 @@ ADMITTED = Verdict(True)
 
 
 class Scope:
-    """The rule of CONTRACT.md §1 for one spec and its seeds: page, prefix, host, domain or any, then include, exclude.
+    """The rule of CONTRACT.md §1 for one spec and its seeds: page, prefix, host, domain or any, then include, exclude; and
+    no path that is a trap by itself.
 
     `judge` looks at the origin once and remembers it: less than 1 µs a URL when no regex is given.
     """
@@ -68,10 +71,11 @@ class Scope:
         self._standing.clear()
 
     def judge(self, place: Place) -> Verdict:
-        """The verdict on a place as `crawler.url` splits it. Seeds are exempt from scope, include and exclude,
+        """The verdict on a place as `crawler.url` splits it. Seeds are exempt from scope, include, exclude and traps,
         but not from who is excluded altogether."""
         standing = self._standing.get(place.origin) or self._consider(place)
-        if standing is ADMITTED and not self._filters and len(place.origin) + len(place.path) <= MAX_LENGTH:
+        plain = standing is ADMITTED and not self._filters and len(place.origin) + len(place.path) <= MAX_LENGTH
+        if plain and (place.path.count("/") < SHALLOW or trapped(place.path) is None):
             return ADMITTED
         return self._closer(place, standing)
 
@@ -84,7 +88,9 @@ class Scope:
             return ADMITTED
         if isinstance(standing, tuple):
             standing = ADMITTED if place.path.startswith(standing) else self._outside(place)
-        return self._filtered(place.url) if standing is ADMITTED else standing
+        if standing is not ADMITTED:
+            return standing
+        return self._filtered(place)
 
     def _consider(self, place: Place) -> Verdict | tuple[str, ...]:
         """What holds for every path of this origin."""
@@ -115,13 +121,15 @@ class Scope:
             return Verdict(False, "scope", f"the path is not below a seed's folder on {key}")
         return Verdict(False, "scope", f"host {key} is not a seed's host")
 
-    def _filtered(self, url: str) -> Verdict:
+    def _filtered(self, place: Place) -> Verdict:
+        url = place.url
         for pattern in self._exclude:
             if pattern.search(url):
                 return Verdict(False, "exclude", f"matches --exclude {pattern.pattern}")
         if self._include and not any(pattern.search(url) for pattern in self._include):
             return Verdict(False, "include", "matches no --include")
-        return ADMITTED
+        problem = trapped(place.path)
+        return Verdict(False, "trap", problem) if problem else ADMITTED
 
 
 def same_site(a: Place, b: Place) -> bool:
