@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.oracle import Oracle
 from tests.web import Expected, Generated, Request, read_log
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,13 +88,25 @@ class Crawl:
     options: tuple[str, ...]
     output: Path
     process: subprocess.Popen[bytes] | None = None
+    pid: int = 0
 
-    def start(self) -> None:
+    def start(self, write: int = 0) -> None:
+        """Begin or go on; with ``write`` the kernel kills it at a thread's so-many-th write or sync of the file."""
         command = [sys.executable, "-m", "crawler", "crawl", *self.seeds, "-o", str(self.db), *self.options]
+        if write:
+            calls = "pwrite64,fdatasync"
+            trace = ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=SIGKILL:when={write}"]
+            command = ["strace", "-f", "-q", "-o", os.devnull, *trace, *command]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
+        self.pid = _only_child(self.process.pid) if write else self.process.pid
+
+    def fill_disk(self, size: int) -> None:
+        """From now on its files cannot grow beyond ``size`` bytes, as on a disk that is full."""
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def ended(self, within: float) -> int | None:
         """The exit code, if there is one within so many seconds."""
@@ -116,14 +130,24 @@ class Crawl:
         That is the main process alone while no worker has been started yet.
         """
         assert self.process
-        workers = workers_of(self.process.pid)[:1] if victim != "main" else []
+        workers = workers_of(self.pid)[:1] if victim != "main" else []
         victim = victim if workers else "main"
-        for pid in [*workers, *([self.process.pid] if victim != "worker" else [])]:
+        for pid in [*workers, *([self.pid] if victim != "worker" else [])]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if victim != "worker":
             self.process.wait()
         return victim
+
+
+def _only_child(pid: int) -> int:
+    """The child of a process that is about to have one; 0 if it dies first."""
+    for _ in range(2000):
+        with contextlib.suppress(OSError):
+            if found := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                return int(found[0])
+        time.sleep(0.001)
+    return 0
 
 
 def workers_of(pid: int) -> list[int]:
@@ -139,6 +163,29 @@ def _command_of(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
+
+
+PIN = """import sqlite3, sys
+db = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, isolation_level=None)
+db.execute("BEGIN")
+db.execute("SELECT count(*) FROM url").fetchone()
+print("pinned", flush=True)
+sys.stdin.readline()"""
+
+
+@contextlib.contextmanager
+def pinned(db: Path) -> Iterator[None]:
+    """Another process holds a snapshot of the file, so that its write-ahead log cannot be folded in. It is no use to
+    wait for it: a file that is no crawl yet cannot be pinned."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PIN, str(db)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout
+        process.stdout.readline()
+        yield
+    finally:
+        process.communicate()
 
 
 @contextlib.contextmanager
@@ -204,9 +251,12 @@ class Report:
     """What a kill loop came to."""
 
     kills: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)  # how many of them with the disk full, with a pinned snapshot
     crawls: int = 0
     looks: int = 0
     torn: list[str] = field(default_factory=list)
+    oracle: list[str] = field(default_factory=list)  # where the file is not the frontier recomputed from its bodies
+    quarantined: int = 0  # URLs that two kills met alone in safe mode; their crawls are not compared with the calm one
     damaged: list[str] = field(default_factory=list)  # what integrity_check said, where not 'ok'
     differences: list[str] = field(default_factory=list)  # from the uninterrupted crawl
     lost: list[int] = field(default_factory=list)  # requests without a trace in the file, at each look
@@ -242,7 +292,11 @@ class KillLoop:
     seed: int = 1
     within: float = 2.0  # a kill falls within so many seconds of the start or the kill before
     patience: float = 600.0  # for a crawl to end by itself
+    full: float = 0.0  # share of the kills that come while the disk is full
+    pinned: float = 0.0  # share of the kills that come while another process holds a snapshot
+    syscall: float = 0.0  # share of the kills that come at a write or sync of the file
     report: Report = field(default_factory=Report)
+    oracle: Oracle = field(default_factory=Oracle)
 
     def run(self) -> Report:
         """The uninterrupted crawl, then the killed ones, on the same port: the URLs must be the same."""
@@ -275,18 +329,35 @@ class KillLoop:
         crawl = self._crawl(server, f"killed{self.report.crawls}")
         excuses: Counter[str] = Counter()
         before: Counter[str] = Counter()
-        crawl.start()
-        while self.report.total < self.kills and crawl.ended(rng.uniform(0, self.within)) is None:
-            victim = crawl.kill(rng.choice(("main", "worker", "both")))
-            self.report.kills[victim] += 1
-            if victim != "worker":
+        with contextlib.ExitStack() as pins:
+            crawl.start()
+            while self.report.total < self.kills and (victim := self._one_kill(crawl, rng)):
+                self.report.kills[victim] += 1
+                if victim == "worker":
+                    continue
                 lost = self._look(crawl.db, server) - before
                 before += lost
                 excuses.update(set(lost))
                 self.report.lost.append(lost.total())
-                crawl.start()
+                pins.close()
+                if rng.random() < self.pinned:
+                    pins.enter_context(pinned(crawl.db))
+                    self.report.kinds["pinned"] += 1
+                crawl.start(rng.randrange(1, 400) if rng.random() < self.syscall else 0)
         crawl.finish(self.patience)
         self._judge(crawl, server, excuses)
+
+    def _one_kill(self, crawl: Crawl, rng: random.Random) -> str | None:
+        """Who was killed, at a random moment; None: the crawl ended by itself before."""
+        victims = ["main", "worker", "both"]
+        if rng.random() < self.full and crawl.ended(rng.uniform(0, self.within)) is None:
+            crawl.fill_disk(rng.randrange(1, 4 + 2 * _size_of(crawl.db)))
+            self.report.kinds["full"] += 1
+            victims.remove("worker")  # the crawl would wait for room for ever
+        code = crawl.ended(rng.uniform(0, self.within))
+        if code is None:
+            return crawl.kill(rng.choice(victims))
+        return "syscall" if code in (-9, 128 + 9) else None
 
     def _look(self, db: Path, server: Server) -> Counter[str]:
         """Judge the file as it was left; gives the requests so far that the file knows nothing of."""
@@ -299,11 +370,15 @@ class KillLoop:
             self.report.looks += 1
             self._check(connection)
             self.report.torn += torn(snapshot(connection), self.truth)
+            self._recompute(connection)
             return asked - Counter(url for (url,) in connection.execute("SELECT url FROM fetches"))
 
     def _check(self, connection: sqlite3.Connection) -> None:
         said = [row[0] for row in connection.execute("PRAGMA integrity_check")]
         self.report.damaged += said if said != ["ok"] else []
+
+    def _recompute(self, connection: sqlite3.Connection) -> None:
+        self.report.oracle += self.oracle.disagreements(connection)
 
     def _judge(self, crawl: Crawl, server: Server, excuses: Counter[str]) -> None:
         requests = server.requests()
@@ -314,12 +389,21 @@ class KillLoop:
         self.report.gap = min(self.report.gap, least_gap(requests))
         with copy_of(crawl.db) as connection:
             self._check(connection)
-            self.report.differences += differences(self.reference, snapshot(connection))
+            self._recompute(connection)
+            [(alone,)] = connection.execute("SELECT count(*) FROM url WHERE reason = 'quarantined'")
+            self.report.quarantined += alone
+            if not alone:
+                self.report.differences += differences(self.reference, snapshot(connection))
 
     @property
     def allowance(self) -> int:
         """What one kill may cost: what was in flight and one uncommitted batch."""
         return self.connections + BATCH
+
+
+def _size_of(db: Path) -> int:
+    sizes = [path.stat().st_size for path in (db, db.with_name(db.name + "-wal")) if path.exists()]
+    return max(sizes, default=0)
 
 
 def timed_loop(loop: KillLoop) -> tuple[Report, float]:
