@@ -29,7 +29,19 @@ _HOME = {
     "Stop": "crawler.api",
 }
 
-__all__ = ["CrawlSpec", "Ending", "Fault", "Link", "Outcome", "Page", "Stop", "__version__", "crawl", "fetch_all", "run"]
+__all__ = [
+    "CrawlSpec",
+    "Ending",
+    "Fault",
+    "Link",
+    "Outcome",
+    "Page",
+    "Stop",
+    "__version__",
+    "crawl",
+    "fetch_all",
+    "run",
+]
 __version__ = "0.1.0"
 
 

@@ -26,10 +26,12 @@ from crawler.frontier.workbench import Refusal
 from crawler.log import log, visited
 from crawler.patient import PatientStore
 from crawler.progress import Meter, Snapshot, bound_by, estimate
+from crawler.safemode import SafeMode, quarantined
 from crawler.spec import VERSION, CrawlSpec
+from crawler.text import printable
 from crawler.visit import Extract, Kind, Outcome, Page, Visit
 from crawler.writer import Writer
-from storage.model import Counts, Place, Settlement, Tally
+from storage.model import Counts, Place, Queued, Settlement, Tally
 from storage.store import Store, StoreBlocked
 
 UNPACKED = 24  # pages between parsing and the writer: each may have 10,000 links, about 7 MB
@@ -156,12 +158,14 @@ class Engine:
         scope = Scope(self.spec, begun.seeds, self._exclusions())
         if rescope or begun.rescope:
             await self.store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=self.clock.wall())
+        await self._quarantine(begun.suspects)
         self._counts = await self.store.counts()
+        self._safe = SafeMode(begun, self.spec.connections, self._note)
         self._answered = begun.answered
         self.frontier = Frontier(self.spec, self.store, scope, self._address, self.clock, begun)
         self.store.pause = self.frontier.pause
         self.writer = Writer(
-            self.store, self.clock, tally=self._tally, starving=self.frontier.starving, on_commit=self._committed
+            self.store, self.clock, tally=self._tally, starving=self._starving, on_commit=self._committed
         )
         writing = asyncio.create_task(self.writer.run())
         try:
@@ -243,12 +247,35 @@ class Engine:
     # --- a visit
 
     async def _visit_loop(self) -> None:
-        while (turn := await self.frontier.acquire()) is not None:
-            if isinstance(turn, Refusal):
-                self._answered = True
-                await self.writer.put(self.frontier.refuse(turn))
-            else:
-                await self._visit(turn)
+        while self._safe.on:
+            async with self._safe.turn:
+                if not await self._turn():
+                    return
+                await self._safe.stored()
+        while await self._turn():
+            pass
+
+    async def _turn(self) -> bool:
+        """One visit, or one refusal; False: the crawl is over."""
+        turn = await self.frontier.acquire()
+        if turn is None:
+            return False
+        if isinstance(turn, Refusal):
+            self._answered = True
+            await self.writer.put(self.frontier.refuse(turn))
+            return True
+        if self._safe.on:
+            await self.store.alone(turn.id)
+        await self._visit(turn)
+        return True
+
+    async def _quarantine(self, suspects: Sequence[Queued]) -> None:
+        for row in suspects:
+            await self.store.commit([quarantined(row)], now=self.clock.wall())
+            self._note(f"set aside, for the crawl died twice while it was alone in flight: {printable(row.place.url)}")
+
+    def _starving(self) -> bool:
+        return self._safe.on or self.frontier.starving()
 
     async def _visit(self, visit: Visit) -> None:
         outcome = await self.fetcher.fetch(visit)
@@ -281,6 +308,7 @@ class Engine:
     async def _committed(self, batch: Sequence[Settlement]) -> None:
         self._done += sum(s.url_id is not None for s in batch)
         self.frontier.settled(batch)
+        self._safe.committed()
         if self._on_pages:
             pages = [page for s in batch if s.url_id is not None and (page := self._pages.pop(s.url_id, None))]
             if pages:

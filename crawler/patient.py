@@ -146,6 +146,9 @@ class PatientStore:
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
         await self._insist(partial(self._store.commit, batch, now=now, tally=tally))
 
+    async def alone(self, url_id: int | None) -> None:
+        await self._insist(partial(self._store.alone, url_id))
+
     async def rescope(self, judge: Judge, *, now: int) -> int:
         return await self._insist(partial(self._store.rescope, judge, now=now))
 

@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from storage.store import StoreUnreadable
+from storage.trouble import at_open
 
 APPLICATION_ID = 0x706F6F6C  # 'pool'
 VERSION = 1
@@ -33,7 +34,7 @@ def create_file(path: Path) -> bool:
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Check an open connection's file and bring it to today's schema. Raises StoreUnreadable, and then wrote nothing."""
+    """Check an open connection's file and bring it to today's schema. Raises StoreError, and then wrote nothing."""
     try:
         _, version, empty = check(db, path)
         if empty:
@@ -41,7 +42,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         elif version < VERSION:
             _upgrade(db, version)
     except sqlite3.DatabaseError as error:
-        raise StoreUnreadable(f"{path}: {error}") from None
+        raise at_open(error, path) from None
 
 
 def check(db: sqlite3.Connection, path: Path) -> tuple[int, int, bool]:
@@ -51,9 +52,7 @@ def check(db: sqlite3.Connection, path: Path) -> tuple[int, int, bool]:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         empty = not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
     except sqlite3.DatabaseError as error:
-        raise StoreUnreadable(
-            f"{path} is no readable SQLite file: {error}. If it was one, try: sqlite3 {path} .recover"
-        ) from None
+        raise at_open(error, path) from None
     if not empty and application != APPLICATION_ID:
         raise StoreUnreadable(f"{path} is an SQLite file, but not a crawl")
     if version > VERSION:

@@ -191,7 +191,9 @@ class Pending:
 @dataclass(frozen=True, slots=True)
 class Begun:
     """What `Store.begin` found. ``resumed``: the file held a crawl before. ``answered``: some server did, in an earlier
-    run. ``rescope``: a seed has joined since the refusals were judged. ``excluded``: hosts that were purged from the file."""
+    run. ``rescope``: a seed has joined since the refusals were judged. ``excluded``: hosts that were purged from the file.
+    ``deaths``: unclean ends in a row with no commit between them, of which the last was alone with a URL (`Store.alone`)
+    if ``died_alone``. ``suspects``: queued URLs that two unclean ends were alone with."""
 
     run: int
     resumed: bool
@@ -201,3 +203,6 @@ class Begun:
     answered: bool = False
     rescope: bool = False
     excluded: tuple[str, ...] = ()
+    deaths: int = 0
+    died_alone: bool = False
+    suspects: tuple[Queued, ...] = ()

@@ -15,6 +15,7 @@ from storage.lock import holder
 from storage.migrate import check
 from storage.model import Counts, Place
 from storage.store import StoreUnreadable
+from storage.trouble import told
 
 SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.seed = 1 ORDER BY u.id"""
@@ -133,7 +134,7 @@ def open_reader(path: str | Path) -> Reader:
     try:
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
-        raise StoreUnreadable(f"{path}: {error}") from None
+        raise StoreUnreadable(str(told(error, path))) from None
     try:
         _look(db, path)
     except BaseException:
@@ -150,6 +151,6 @@ def _look(db: sqlite3.Connection, path: Path) -> None:
         db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # a file that SQL attached could be written
         _, _, empty = check(db, path)
     except sqlite3.Error as error:
-        raise StoreUnreadable(f"{path}: {error}") from None
+        raise StoreUnreadable(str(told(error, path))) from None
     if empty:
         raise StoreUnreadable(f"{path} is empty: no crawl has begun in it")

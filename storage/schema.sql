@@ -18,7 +18,8 @@ CREATE TABLE run (                -- one process's stay with the crawl
   connections INTEGER NOT NULL DEFAULT 0,
   reused INTEGER NOT NULL DEFAULT 0,
   bytes INTEGER NOT NULL DEFAULT 0,
-  progress TEXT                   -- JSON, refreshed with each commit: rate, what bounds the crawl, ETA
+  progress TEXT,                  -- JSON, refreshed with each commit: rate, what bounds the crawl, ETA
+  alone INTEGER                   -- in safe mode: the url that is the only one in flight
 ) STRICT;
 
 CREATE TABLE host (               -- the unit of politeness and of ownership

@@ -35,7 +35,7 @@ from storage.purge import finish
 from storage.reader import EXCLUDED, SEEDS
 from storage.store import Judge, StoreError, StoreUnreadable
 from storage.text import to_json
-from storage.trouble import told
+from storage.trouble import at_open, told
 
 T = TypeVar("T")
 
@@ -88,6 +88,14 @@ FROM_THE_FUTURE = (
     "UPDATE host SET blocked_until = blocked_until - :ahead WHERE blocked_until > :now",
     "UPDATE origin SET robots_until = robots_until - :ahead WHERE robots_until > :now",
 )
+DEATHS = """SELECT count(*), coalesce(max(id = (SELECT max(id) FROM run) AND alone IS NOT NULL), 0) FROM run
+WHERE id >= coalesce((SELECT run FROM fetch ORDER BY id DESC LIMIT 1), 0)
+  AND id > coalesce((SELECT max(id) FROM run WHERE ending IS NOT 'killed'), 0)"""
+SUSPECTS = """SELECT u.id, u.host, o.name, h.name, u.path, u.depth, u.priority, u.attempts, u.due_at, u.seed, u.hops
+FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
+WHERE u.due_at IS NOT NULL AND u.id IN (
+  SELECT alone FROM run WHERE ending = 'killed' AND alone IS NOT NULL GROUP BY alone HAVING count(*) >= 2)"""
+ALONE = "UPDATE run SET alone = ? WHERE id = ?"
 REFUSE = """UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = coalesce(reason, ?),
   detail = coalesce(detail, ?) WHERE host = ? AND due_at IS NOT NULL"""
 
@@ -105,6 +113,7 @@ class SqliteStore:
         self._fetch = 0
         self._max_depth: int | None = None
         self._budgets = BUDGETS
+        self._alone = False
         self.fresh = False
 
     async def __aenter__(self) -> Self:
@@ -117,7 +126,7 @@ class SqliteStore:
         await self.close()
 
     async def open(self) -> None:
-        """Lock, create or check the file. Raises StoreLocked or StoreUnreadable, and then nothing was written."""
+        """Lock, create or check the file. Raises StoreLocked, StoreUnreadable or StoreBlocked, and then nothing was written."""
         if not self.path.parent.is_dir():
             raise StoreUnreadable(f"cannot create {self.path}: the folder {self.path.parent} does not exist")
         self._lock.acquire()
@@ -134,7 +143,7 @@ class SqliteStore:
             await self._reader.execute("PRAGMA temp_store = MEMORY")
         except sqlite3.Error as error:
             await self.close()
-            raise StoreUnreadable(f"{self.path}: {error}") from None
+            raise at_open(error, self.path) from None
         except BaseException:
             await self.close()
             raise
@@ -173,15 +182,16 @@ class SqliteStore:
                 for sql in FROM_THE_FUTURE:
                     db.execute(sql, {"now": now, "ahead": last[1] - now})
             db.execute("UPDATE run SET ended_at = ?, ending = 'killed' WHERE ended_at IS NULL", (now,))
+            deaths, alone = db.execute(DEATHS).fetchone()
             batches.plant(db, self._names, seeds, now=now)
             row = (now, os.getpid(), version, to_json(spec))
             self._run = db.execute(
                 "INSERT INTO run (started_at, pid, version, spec) VALUES (?, ?, ?, ?)", row
             ).lastrowid
             self._fetch = db.execute("SELECT coalesce(max(id), 0) + 1 FROM fetch").fetchone()[0]
-            return last
+            return last, deaths, bool(alone)
 
-        last = await self._transact(work)
+        last, deaths, died_alone = await self._transact(work)
         addresses = await self._rows("SELECT address, next_fetch_at FROM address WHERE next_fetch_at > ?", (now,))
         return Begun(
             run=self._run or 0,
@@ -192,6 +202,9 @@ class SqliteStore:
             seeds=tuple(Place(*row) for row in await self._rows(SEEDS)),
             addresses=dict(addresses),
             excluded=tuple(row[0] for row in await self._rows(EXCLUDED)),
+            deaths=deaths,
+            died_alone=died_alone,
+            suspects=tuple(map(_queued, await self._rows(SUSPECTS))),
         )
 
     async def plant(self, seeds: Sequence[Place], *, now: int) -> int:
@@ -219,10 +232,7 @@ class SqliteStore:
         rows = await self._rows(
             DUE, {"hosts": to_json(list(hosts)), "each": each, "horizon": horizon, "held": to_json(list(held))}
         )
-        return [
-            Queued(id_, host, Place(origin, name, path), depth or 0, priority, attempts, due_at, bool(seed), hops or 0)
-            for id_, host, origin, name, path, depth, priority, attempts, due_at, seed, hops in rows
-        ]
+        return [_queued(row) for row in rows]
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
         facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch, self._budgets)
@@ -231,8 +241,14 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> None:
             batches.apply(db, self._names, batch, facts)
             self._note(db, tally)
+            if self._alone:
+                db.execute(ALONE, (None, self._run))
 
         await self._transact(work)
+
+    async def alone(self, url_id: int | None) -> None:
+        self._alone = True
+        await self._transact(lambda db: db.execute(ALONE, (url_id, self._run)))
 
     async def rescope(self, judge: Judge, *, now: int) -> int:
         limit = {"now": now, "max_depth": batches.DEEP if self._max_depth is None else self._max_depth}
@@ -305,6 +321,11 @@ class SqliteStore:
             self._names.forget()
             raise
         return result
+
+
+def _queued(row: Sequence[Any]) -> Queued:
+    id_, host, origin, name, path, depth, priority, attempts, due_at, seed, hops = row
+    return Queued(id_, host, Place(origin, name, path), depth or 0, priority, attempts, due_at, bool(seed), hops or 0)
 
 
 def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

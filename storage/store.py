@@ -97,6 +97,10 @@ class Store(Protocol):
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None: ...
 
+    async def alone(self, url_id: int | None) -> None:
+        """Note, durably, the only URL in flight before it goes out; the commit that settles it takes the note back."""
+        ...
+
     async def rescope(self, judge: Judge, *, now: int) -> int:
         """Judge again what is queued but untried, or was refused by scope, depth, robots or limit; how many changed."""
         ...

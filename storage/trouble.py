@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from storage.store import StoreBusy, StoreError, StoreFull
+from storage.store import StoreBlocked, StoreBusy, StoreError, StoreFull, StoreUnreadable
 
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})  # primary codes
 FULL = frozenset(
@@ -31,10 +31,16 @@ def told(error: sqlite3.Error, path: Path) -> StoreError:
     if primary == sqlite3.SQLITE_FULL or extended in FULL:
         return StoreFull(f"{path} cannot be written, there is no room ({error})")
     if primary in DAMAGED:
-        return StoreError(f"{path} is damaged ({error}); it is left as it is. Try: {recovery(path)}")
+        return StoreError(f"{path} is damaged, or no SQLite file ({error}). It is left as it is; try: {recovery(path)}")
     return StoreError(
         f"{path} could not be read or written: {error}. What was committed is safe; `crawler resume` goes on"
     )
+
+
+def at_open(error: sqlite3.Error, path: Path) -> StoreError:
+    """The same before anything was sent: what does not pass is a file that cannot be used."""
+    found = told(error, path)
+    return found if isinstance(found, StoreBlocked) else StoreUnreadable(str(found))
 
 
 def recovery(path: Path) -> str:

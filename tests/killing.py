@@ -357,6 +357,8 @@ class KillLoop:
         code = crawl.ended(rng.uniform(0, self.within))
         if code is None:
             return crawl.kill(rng.choice(victims))
+        if code == 74:
+            return "no room"  # it was opening the file when the disk filled
         return "syscall" if code in (-9, 128 + 9) else None
 
     def _look(self, db: Path, server: Server) -> Counter[str]:

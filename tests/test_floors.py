@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.__main__", "crawler.cli", "crawler.cli.*"),
     ("crawler", "crawler.api"),
     ("crawler.engine",),
-    ("crawler.progress", "crawler.writer", "crawler.patient", "crawler.exclude_file", "crawler.log",
+    ("crawler.progress", "crawler.writer", "crawler.patient", "crawler.safemode", "crawler.exclude_file", "crawler.log",
      "crawler.demo", "crawler.demo.*"),
     ("crawler.frontier.frontier",),
     ("crawler.frontier.supply",),

@@ -341,7 +341,7 @@ def damaged(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(foreign, "not a crawl"), (newer, "newer"), (text, "no readable SQLite file"), (damaged, "crawl.db")],
+    [(foreign, "not a crawl"), (newer, "newer"), (text, r"\.recover"), (damaged, "crawl.db")],
 )
 async def test_d12_what_is_not_ours_is_refused_and_left_alone(
     crawl_file: Path, make: Callable[[Path], None], said: str
