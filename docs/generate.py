@@ -10,6 +10,7 @@ import ast
 import re
 import sqlite3
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from difflib import unified_diff
@@ -169,36 +170,50 @@ def cli_page(page: str) -> str:
 
 FAULTS = """# Faults, and the tests that hold us to them
 
-<!-- Written by docs/generate.py from the tests. -->
+<!-- Written by docs/generate.py from docs/faults.toml and the tests; edit there. -->
 
-What the web, the machine and the network may do to a crawl, as far as a test holds it today. This is a beginning: a fault
-that is not here has no test yet, and nothing is claimed about it. A test's name begins with the id of its fault, and its
-docstring is the requirement.
-
-| letter | subject | letter | subject |
-|---|---|---|---|
-| P | parsing | D | durability, stopping, resuming |
-| H | HTTP | N | the network |
-| U | URLs, redirects, addresses | L | politeness |
-| R | robots.txt | X | our own machine |
-
-| id | requirement | test | state |
-|---|---|---|---|
+What the web, the machine, the network and the operator's own hand may do to a crawl. Each row is *held* by tests whose
+names begin with its id; a test's docstring is its requirement, and [all of them are below](#requirements). Where a row
+proved wrong, or not worth its price, a decision page says so.
 """
 
 
 def faults() -> str:
-    """docs/faults.md: one row for each test that is named after a fault."""
-    rows = []
+    """docs/faults.md: every row of the matrix with its tests and its state, then each test's requirement."""
+    told = tomllib.loads((HERE / "faults.toml").read_text("utf-8"))
+    tests = fault_tests()
+    parts = [FAULTS]
+    for letter, title in told["letters"].items():
+        parts.append(f"\n## {title}\n\n| row | subject | tests | state |\n|---|---|---|---|\n")
+        for row, subject in told["subjects"].items():
+            if row.rstrip("0123456789") == letter:
+                names = ", ".join(f"`{name}`" for _, name, _ in tests.get(row, ()))
+                parts.append(f"| {row} | {subject} | {names} | {_state(row, names, told['decisions'])} |\n")
+    parts.append("\n## Seen to fail\n\nA test proves something once it was seen to fail with its guard taken out.\n\n"
+                 "| row | what was taken out | how it failed |\n|---|---|---|\n")
+    parts += [f"| {seen['row']} | {seen['removed']} | {seen['failed']} |\n" for seen in told["seen"]]
+    parts.append("\n## Requirements\n\n| row | requirement | test |\n|---|---|---|\n")
+    parts += [f"| {row} | {text} | `{file}::{name}` |\n"
+              for row in told["subjects"] for file, name, text in tests.get(row, ())]
+    return "".join(parts)
+
+
+def _state(row: str, names: str, decisions: dict[str, str]) -> str:
+    page = f"[decision {decisions[row][:4]}](decisions/{decisions[row]})" if row in decisions else ""
+    return ", ".join(filter(None, ["held" if names else "", page])) or "**not held**"
+
+
+def fault_tests() -> dict[str, list[tuple[str, str, str]]]:
+    """By row: (file, test, requirement) of each test that is named after it."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
     for path in sorted(HERE.parent.glob("tests/test_*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             named = re.match(r"test_((?:[a-z]\d+_)+)", getattr(node, "name", None) or "")
             if named and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                ids = named[1].strip("_").upper().split("_")
                 text = " ".join((ast.get_docstring(node) or "").split()).replace("|", "\\|")
-                row = f"| {' '.join(ids)} | {text} | `{path.name}::{node.name}` | tested |\n"
-                rows.append((ids[0][0], int(ids[0][1:]), row))
-    return FAULTS + "".join(row for *_, row in sorted(rows))
+                for row in named[1].strip("_").upper().split("_"):
+                    found.setdefault(row, []).append((path.name, node.name, re.sub(rf"^{row}: ", "", text)))
+    return found
 
 
 def written() -> Iterator[tuple[Path, str]]:
