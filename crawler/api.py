@@ -30,7 +30,16 @@ from storage.store import StoreUnreadable
 __all__ = ["Ending", "Stop", "crawl", "run", "run_async"]
 
 SPAWN = 0.005  # seconds, in which the parse workers' processes are made
-SCOPE_SETTINGS = ("scope", "include", "exclude", "exclude_file", "max_depth", "max_pages_per_host", "robots")
+SCOPE_SETTINGS = (
+    "scope",
+    "include",
+    "exclude",
+    "exclude_file",
+    "max_depth",
+    "max_pages_per_host",
+    "robots",
+    "sitemaps",
+)
 
 
 def seed_places(spec: CrawlSpec) -> list[Place]:
@@ -82,6 +91,7 @@ async def run_async(
             note(f"seed {printable(place.url)} is not visited: its host was purged from {store}")
         changed = changes(spec, last.spec) if last else {}
         rescope = not changed.keys().isdisjoint(SCOPE_SETTINGS) or _shorter(exclude, last)
+        rescope |= last is not None and "sitemaps" not in last.spec  # of a version that knew of none
         for name, (before, now) in changed.items():
             note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
         asked, spec = spec, fitted(spec, note)

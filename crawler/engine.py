@@ -21,7 +21,8 @@ from crawler.fetch.addresses import endpoint, group
 from crawler.frontier.exclusions import Exclusions, purged
 from crawler.frontier.frontier import Frontier
 from crawler.frontier.scope import Scope
-from crawler.frontier.settling import judged
+from crawler.frontier.sitemap_visit import recalled
+from crawler.frontier.supply import judge_again
 from crawler.frontier.workbench import Refusal
 from crawler.log import log, visited
 from crawler.patient import PatientStore
@@ -47,7 +48,13 @@ class Parser(Protocol):
     def queued(self) -> int: ...
 
     async def parse(
-        self, body: bytes, url: str, content_type: str | None, headers: Sequence[tuple[str, str]] = ()
+        self,
+        body: bytes,
+        url: str,
+        content_type: str | None,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        sitemap: bool = False,
     ) -> Extract: ...
 
 
@@ -132,6 +139,7 @@ class Engine:
         self._on_progress = on_progress
         self._exclude = exclude
         self._unpacked = asyncio.Semaphore(UNPACKED)
+        self._surveying = asyncio.Semaphore(1)  # a sitemap may have 50,000 links, about 35 MB
         self._pages: dict[int, Page] = {}  # to be yielded once they are durable
         self._meter = Meter()
         self._done = 0
@@ -157,7 +165,8 @@ class Engine:
         self._purged = purged(begun.excluded)
         scope = Scope(self.spec, begun.seeds, self._exclusions())
         if rescope or begun.rescope:
-            await self.store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=self.clock.wall())
+            await judge_again(self.store, scope, now=self.clock.wall())
+            await self._recall(scope, {place.host for place in begun.seeds})
         await self._quarantine(begun.suspects)
         self._counts = await self.store.counts()
         self._safe = SafeMode(begun, self.spec.connections, self._note)
@@ -180,6 +189,15 @@ class Engine:
                 await self.store.end("interrupted", now=self.clock.wall(), tally=self._tally())
             raise
         return await self._end(self.clock.now() - start)
+
+    async def _recall(self, scope: Scope, hosts: set[str]) -> None:
+        """Sitemaps may be wanted that were not."""
+        if self.spec.sitemaps == "ignore":
+            return
+        rows = await self.store.hosts(0, horizon=0, names=hosts)
+        found = recalled(rows, scope)
+        if found:
+            await self.store.commit(found, now=self.clock.wall())
 
     async def _visits(self, writing: asyncio.Task[None]) -> None:
         """The feed and the visit loops, in one group under one grace: an exception in any of them ends them all."""
@@ -282,7 +300,7 @@ class Engine:
         self.frontier.release(visit, outcome)
         visited(visit.url, outcome.status, outcome.reason, outcome.elapsed_ms, outcome.wire_size)
         self._answered |= outcome.status is not None
-        async with self._unpacked:
+        async with self._surveying if visit.kind is Kind.SITEMAP else self._unpacked:
             extract = await self._extract(visit, outcome)
             settlement = self.frontier.settle(visit, outcome, extract)
             if self._on_pages and settlement.outcome == "page" and visit.id is not None:
@@ -293,6 +311,8 @@ class Engine:
         """Digest, pack and, where it is HTML, parse the body of a 2xx answer; all of it in a parse worker."""
         if not outcome.ok:
             return Extract()
+        if visit.kind is Kind.SITEMAP:
+            return await self.parser.parse(outcome.body, visit.url, None, sitemap=True)
         if visit.kind is Kind.ROBOTS or outcome.undecoded is not None:
             return await self.parser.parse(outcome.body, visit.url, "application/octet-stream")
         return await self.parser.parse(outcome.body, visit.url, outcome.header("content-type"), outcome.headers)

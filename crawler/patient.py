@@ -149,8 +149,8 @@ class PatientStore:
     async def alone(self, url_id: int | None) -> None:
         await self._insist(partial(self._store.alone, url_id))
 
-    async def rescope(self, judge: Judge, *, now: int) -> int:
-        return await self._insist(partial(self._store.rescope, judge, now=now))
+    async def rescope(self, judge: Judge, *, now: int, links: bool = True) -> int:
+        return await self._insist(partial(self._store.rescope, judge, now=now, links=links))
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
         return await self._insist(partial(self._store.refuse, host_id, reason, detail))

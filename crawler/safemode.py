@@ -48,4 +48,4 @@ class SafeMode:
 
 def quarantined(row: Queued) -> Settlement:
     """What becomes of a URL that is to blame: a failure that is final."""
-    return Settlement(row.place, row.id, row.depth, "failure", "quarantined", WHY, None, row.attempts)
+    return Settlement(row.place, row.id, row.depth, "failure", "quarantined", WHY, None, row.attempts, role=row.role)

@@ -12,6 +12,7 @@ from typing import Any
 
 VERSION = "0.1.0"
 TOKEN = "poolcrawl"  # noqa: S105 - the product token robots.txt files name (RFC 9309 §2.2.1)
+SITEMAPS = ("follow", "only", "ignore")
 SCOPES = ("page", "prefix", "host", "domain", "any")
 
 
@@ -53,6 +54,11 @@ class CrawlSpec:
     connections: int = _setting(100, "connections", "the pool's limit; each costs a descriptor and about 50 kB")
     workers: int | None = _setting(None, "tasks", "visits in hand at once; default connections + 32")
     robots: str = _setting("obey", "obey|ignore", "ignore only where you own the site")
+    sitemaps: str = _setting(
+        "follow",
+        "follow|only|ignore",
+        "those that robots.txt names; only: no links of pages are followed, so the crawl is the seeds and what sitemaps list",
+    )
     patience: float = _setting(60.0, "s", "a run waits this long for what is due later, then ends")
     min_free: int | None = _setting(
         None,
@@ -82,7 +88,7 @@ class CrawlSpec:
     def _out_of_range(self) -> list[tuple[str, str]]:
         found = [
             (n, f"must be one of {', '.join(c)}, not {getattr(self, n)!r}")
-            for n, c in (("scope", SCOPES), ("robots", ("obey", "ignore")))
+            for n, c in (("scope", SCOPES), ("robots", ("obey", "ignore")), ("sitemaps", SITEMAPS))
             if getattr(self, n) not in c
         ]
         for name in ("per_host", "per_ip", "connections", "workers", "max_pages", "max_pages_per_host"):

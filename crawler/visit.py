@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from storage.model import Place
+from storage.model import Place, Role
 
 
 class Kind(Enum):
-    """What a visit is for. Robots visits are ours: they count in `fetches` only."""
+    """What a visit is for. Robots and sitemap visits are ours: they count in `fetches` only."""
 
     PAGE = "page"
     ROBOTS = "robots"
+    SITEMAP = "sitemap"
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Visit:
     sent: Callable[[float], None] | None = None
     sent_at: float | None = None
     handle: Any = None  # the workbench's own note of whose turn this is
+    role: Role | None = None  # of a sitemap visit
     errand: Any = None  # of a robots visit: whose robots.txt this is, and how many redirects led here
 
 
@@ -149,7 +151,7 @@ class Outcome:
 
 
 FOLLOWED = frozenset(
-    {"a", "area", "frame", "iframe", "redirect", "refresh", "next", "prev", "alternate", "canonical", "seed"}
+    {"a", "area", "frame", "iframe", "redirect", "refresh", "next", "prev", "alternate", "canonical", "seed", "sitemap"}
 )
 """Link kinds that are followed (CONTRACT §2); the others are edges only."""
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.model import BUDGETS, BodyRow, Budgets, HostRow, LinkRow, Place, Settlement
+from storage import sitemaps
+from storage.model import BUDGETS, BodyRow, Budgets, HostRow, LinkRow, Place, Role, Settlement
 from storage.text import to_json
 
 DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
@@ -43,12 +44,13 @@ PROMOTE = """UPDATE url SET
   reason = iif(url.depth <= :max_depth, NULL, 'depth'), detail = NULL
 FROM temp.target t
 WHERE url.id = t.id AND t.admit AND url.due_at IS NULL
-  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND url.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow')
+  AND (url.outcome IS NULL OR url.outcome = 'skipped'
+       AND url.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'sitemaps')
        AND (url.reason <> 'depth' OR url.depth <= :max_depth))"""
 REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.detail FROM temp.target t
 WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
-  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND t.reason <> 'nofollow'
-       AND (url.reason = 'nofollow' OR url.reason = 'redirects' AND t.reason <> 'redirects'))"""
+  AND (url.outcome IS NULL OR url.outcome = 'skipped' AND t.reason NOT IN ('nofollow', 'sitemaps')
+       AND (url.reason IN ('nofollow', 'sitemaps') OR url.reason = 'redirects' AND t.reason <> 'redirects'))"""
 SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = t.id AND t.seed"""
 SEEDS = "SELECT count(*) FROM url WHERE seed = 1"
 EXCLUDED = "SELECT host FROM exclusion"
@@ -81,13 +83,16 @@ SELECT value->>0, coalesce(value->>1, (SELECT id FROM temp.target WHERE n = valu
   value->>4, value->>5, value->>6, value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, value->>13,
   value->>14, value->>15, value->>16, value->>17, value->>18, value->>19
 FROM json_each(:rows)"""
-SETTLE = """UPDATE url SET due_at = e.value->>1, attempts = e.value->>2, last = coalesce(e.value->>6, last),
+SETTLE = """UPDATE url SET due_at = iif(role IS e.value->>7, e.value->>1, :now), attempts = e.value->>2,
+  last = coalesce(e.value->>6, last),
   outcome = coalesce(e.value->>3, outcome), reason = iif(e.value->>3 IS NULL, reason, e.value->>4),
   detail = iif(e.value->>3 IS NULL, detail, e.value->>5)
-FROM json_each(?) e WHERE url.id = e.value->>0"""
+FROM json_each(:rows) e WHERE url.id = e.value->>0"""
+LINKING = ("page", "redirect", "sitemap")  # outcomes that say anew where a URL leads
 UNLINK = "DELETE FROM link WHERE src IN (SELECT value FROM json_each(?))"
 LINK = """INSERT INTO link (src, dst, kind, rel, text, step)
-SELECT value->>0, (SELECT id FROM temp.target WHERE n = value->>1), value->>2, value->>3, value->>4, value->>5
+SELECT coalesce(value->>0, (SELECT id FROM temp.target WHERE n = value->>6)),
+  (SELECT id FROM temp.target WHERE n = value->>1), value->>2, value->>3, value->>4, value->>5
 FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"""
 HOSTS = """UPDATE host SET next_fetch_at = max(next_fetch_at, e.value->>1), blocked_until = e.value->>2,
   delay = e.value->>3, crawl_delay = e.value->>4, failures = e.value->>5,
@@ -145,6 +150,7 @@ class Targets:
     rows: list[list[Any]] = field(default_factory=list)
     index: dict[tuple[str, str], int] = field(default_factory=dict)
     seeds: bool = False
+    roles: list[tuple[int, int | None, Role]] = field(default_factory=list)  # target, the robots.txt that named it, role
 
     def add(self, link: LinkRow, parent: int | None, depth: int | None, hops: int = 0) -> int:
         """Note one mention; its number. Admission beats refusal, a refusal of the URL beats one of the edge."""
@@ -178,7 +184,7 @@ class Targets:
                 row[9] = hops
         if link.admit:
             row[5], row[6], row[7] = 1, None, None
-        elif not row[5] and link.reason and row[6] in (None, "nofollow"):
+        elif not row[5] and link.reason and row[6] in (None, "nofollow", "sitemaps"):
             row[6], row[7] = link.reason, link.detail
         if link.seed:
             row[8], self.seeds = 1, True
@@ -204,16 +210,24 @@ class Facts:
 def apply(db: sqlite3.Connection, names: Names, batch: Sequence[Settlement], facts: Facts) -> None:
     """Write the batch; the caller holds the transaction."""
     names.learn(db, *_mentioned(batch))
+    surveyed = {names.hosts[s.place.host] for s in batch if s.role is not None}
+    if surveyed:
+        batch = sitemaps.trimmed(db, batch, names.hosts)
     targets, edges, owns = _collect(batch, names, facts.budgets.redirects)
     _discover(db, targets, facts.limit)
     bodies = _Bodies([s.body for s in batch if s.body])
     bodies.write(db)
     fetch_ids = _fetches(db, batch, bodies, owns, facts)
-    _settle(db, batch, fetch_ids)
-    db.execute(UNLINK, (to_json([s.url_id for s in batch if s.outcome in ("page", "redirect")]),))
+    _settle(db, batch, fetch_ids, facts.now)
+    db.execute(UNLINK, (to_json([s.url_id for s in batch if s.outcome in LINKING and s.reason is None]),))
     if edges:
         db.execute(LINK, (to_json(edges),))
     _shorten(db, batch, targets, facts.limit)
+    if targets.roles:
+        sitemaps.assign(db, targets.roles, facts.now)
+        sitemaps.bound(db, {targets.rows[n][1] for n, _, _ in targets.roles})
+    if surveyed:
+        sitemaps.bound(db, surveyed)
     if targets.seeds:
         db.execute(WIDENED)
     _clocks(db, batch, names, fetch_ids)
@@ -245,6 +259,8 @@ def _collect(
                 depth = None if link.step is None else s.depth + link.step
                 n = targets.add(link, s.url_id if depth is not None or link.reason else None, depth)
             edges.append([s.url_id, n, link.kind, link.rel, link.text, link.step])
+        if s.links and (s.url_id is None or s.role is not None):
+            _sitemaps(s, targets, edges[-len(s.links) :], owns.get(i))
     return targets, edges, owns
 
 
@@ -256,6 +272,15 @@ def _redirected(targets: Targets, s: Settlement, link: LinkRow, most: int) -> in
         detail = f"more than {most} redirects in a row"
         link = link._replace(admit=False, seed=False, reason="redirects", detail=detail)
     return targets.add(link, s.url_id, None)
+
+
+def _sitemaps(s: Settlement, targets: Targets, edges: list[list[Any]], own: int | None) -> None:
+    """Of a robots.txt's or a sitemap's links: which targets are sitemaps themselves. A robots.txt gets its id only now."""
+    for link, edge in zip(s.links, edges, strict=True):
+        if own is not None:
+            edge.append(own)
+        if link.role is not None and targets.rows[edge[1]][5]:  # else its redirects have become too many
+            targets.roles.append((edge[1], own, link.role))
 
 
 def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, int]) -> None:
@@ -349,14 +374,16 @@ def _fetches(
     return ids
 
 
-def _settle(db: sqlite3.Connection, batch: Sequence[Settlement], fetch_ids: dict[int, int]) -> None:
+def _settle(db: sqlite3.Connection, batch: Sequence[Settlement], fetch_ids: dict[int, int], now: int) -> None:
     rows = [
         [s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i)]
+        if s.role is None
+        else [s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i), str(s.role)]
         for i, s in enumerate(batch)
         if s.url_id is not None
     ]
     if rows:
-        db.execute(SETTLE, (to_json(rows),))
+        db.execute(SETTLE, {"rows": to_json(rows), "now": now})
 
 
 def _clocks(db: sqlite3.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int]) -> None:

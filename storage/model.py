@@ -27,6 +27,28 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Role:
+    """What a URL is when it is no page: a sitemap, ``level`` indexes deep, that may speak for ``hosts`` besides its own.
+
+    Kept as text: 'sitemap 0 www.example.org'. Of two mentions both hold (`merged`), so their order is no matter.
+    """
+
+    level: int = 0
+    hosts: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return " ".join(("sitemap", str(self.level), *sorted(self.hosts)))
+
+    @classmethod
+    def of(cls, text: str) -> Role:
+        _, level, *hosts = text.split(" ")
+        return cls(int(level), frozenset(hosts))
+
+    def merged(self, other: Role) -> Role:
+        return Role(min(self.level, other.level), self.hosts | other.hosts)
+
+
+@dataclass(frozen=True, slots=True)
 class Queued:
     """A URL of the frontier: what a visit needs to know. ``due_at`` already counts the origin's robots.txt retry."""
 
@@ -39,6 +61,7 @@ class Queued:
     due_at: int
     seed: bool = False
     hops: int = 0  # redirects in a row that led here
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +120,7 @@ class LinkRow(NamedTuple):
     reason: str | None = None
     detail: str | None = None
     seed: bool = False  # a seed's redirect inside its registrable domain becomes a seed
+    role: Role | None = None  # the target is a sitemap; said by the settlements of robots.txt files and sitemaps only
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +135,7 @@ class BodyRow:
 
 @dataclass(frozen=True, slots=True)
 class FetchRow:
-    """One attempt. ``outcome``: 'page', 'redirect', 'failure', 'robots'. Metadata columns are for pages."""
+    """One attempt. ``outcome``: 'page', 'redirect', 'failure', 'robots', 'sitemap'. Metadata columns are for pages."""
 
     at: int
     outcome: str
@@ -154,6 +178,7 @@ class Settlement:
     origins: tuple[OriginRow, ...] = ()
     address: tuple[str, int] | None = None  # (address group, next_fetch_at)
     hops: int = 0  # of the visit, as `Queued` said
+    role: Role | None = None  # as which it was visited
 
 
 @dataclass(frozen=True, slots=True)

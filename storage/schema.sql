@@ -68,22 +68,24 @@ CREATE TABLE url (                -- every URL ever met, once
   parent INTEGER,                 -- the url on whose shortest way this one was found; NULL: a seed
   seed INTEGER NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0,
-  outcome TEXT,                   -- 'page', 'redirect', 'failure', 'skipped'; NULL: untried, or known as a link only
+  outcome TEXT,                   -- 'page', 'redirect', 'failure', 'skipped', 'sitemap'; NULL: untried, or a link only
   reason TEXT,                    -- of a failure or a refusal
   detail TEXT,
   last INTEGER,                   -- the fetch whose outcome this is
   hops INTEGER,                   -- least number of redirects in a row that lead here; NULL as depth
+  role TEXT,                      -- NULL: a page; 'sitemap', its level in indexes, hosts besides its own it may speak for
   UNIQUE (origin, path)
 ) STRICT;
 CREATE INDEX url_queue ON url (host, priority, depth, id) WHERE due_at IS NOT NULL;
 CREATE INDEX url_seed ON url (id) WHERE seed = 1;
+CREATE INDEX url_sitemap ON url (host) WHERE role IS NOT NULL;
 
 CREATE TABLE fetch (              -- append-only: one row an attempt
   id INTEGER PRIMARY KEY,
   url INTEGER NOT NULL,
   run INTEGER NOT NULL,
   at INTEGER NOT NULL,
-  outcome TEXT NOT NULL,          -- 'page', 'redirect', 'failure', 'robots'
+  outcome TEXT NOT NULL,          -- 'page', 'redirect', 'failure', 'robots', 'sitemap'
   reason TEXT,
   status INTEGER,
   elapsed_ms INTEGER NOT NULL,
@@ -150,7 +152,7 @@ LEFT JOIN body b ON b.id = f.body
 LEFT JOIN url p ON p.id = u.parent LEFT JOIN origin po ON po.id = p.origin
 WHERE u.outcome = 'page';
 
--- each attempt, our own robots.txt fetches included
+-- each attempt, our own robots.txt and sitemap fetches included
 CREATE VIEW fetches AS SELECT
   o.name || u.path AS url, strftime('%Y-%m-%dT%H:%M:%fZ', f.at / 1000.0, 'unixepoch') AS at, f.outcome, f.reason,
   f.status, f.elapsed_ms, coalesce(b.size, f.wire_size) AS size, f.attempt, f.run, f.address, f.truncated, f.id AS id

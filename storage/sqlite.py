@@ -28,6 +28,7 @@ from storage.model import (
     Pending,
     Place,
     Queued,
+    Role,
     Settlement,
     Tally,
 )
@@ -55,7 +56,7 @@ ORIGINS = """SELECT o.host, o.name, o.robots_status, o.robots_until, o.robots_fa
 FROM json_each(?) e JOIN origin o ON o.host = e.value
 LEFT JOIN fetch f ON f.id = o.robots_fetch LEFT JOIN body b ON b.id = f.body"""
 DUE = """SELECT u.id, u.host, o.name, h.name, u.path, u.depth, u.priority, u.attempts,
-  max(u.due_at, iif(o.robots_status = 'unreachable', o.robots_until, 0)), u.seed, u.hops
+  max(u.due_at, iif(o.robots_status = 'unreachable', o.robots_until, 0)), u.seed, u.hops, u.role
 FROM json_each(:hosts) w JOIN url u ON u.id IN (
     SELECT q.id FROM url q JOIN origin p ON p.id = q.origin
     WHERE q.host = w.value AND q.due_at IS NOT NULL AND q.due_at <= :horizon
@@ -68,8 +69,10 @@ NEXT = """SELECT min(max(u.due_at, h.blocked_until, iif(o.robots_status = 'unrea
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host WHERE u.due_at IS NOT NULL"""
 TALLY = """UPDATE run SET requests = ?, connections = ?, reused = ?, bytes = ?, progress = ? WHERE id = ?"""
 JUDGED = """SELECT u.id, o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
-WHERE u.id > ? AND NOT u.seed AND (u.due_at IS NOT NULL AND u.last IS NULL
-  OR u.outcome = 'skipped' AND u.reason IN ('scope', 'include', 'exclude', 'depth', 'limit', 'robots'))
+WHERE u.id > :after AND NOT u.seed AND u.role IS NULL
+  AND (:links OR EXISTS (SELECT 1 FROM url p WHERE p.id = u.parent AND p.role IS NOT NULL))
+  AND (u.due_at IS NOT NULL AND u.last IS NULL
+  OR u.outcome = 'skipped' AND u.reason IN ('scope', 'include', 'exclude', 'depth', 'limit', 'robots', 'sitemaps'))
 ORDER BY u.id LIMIT 5000"""
 REJUDGE = """UPDATE url SET
   due_at = iif(e.value->>1 AND url.depth <= :max_depth, coalesce(url.due_at, :now), NULL),
@@ -91,7 +94,7 @@ FROM_THE_FUTURE = (
 DEATHS = """SELECT count(*), coalesce(max(id = (SELECT max(id) FROM run) AND alone IS NOT NULL), 0) FROM run
 WHERE id >= coalesce((SELECT run FROM fetch ORDER BY id DESC LIMIT 1), 0)
   AND id > coalesce((SELECT max(id) FROM run WHERE ending IS NOT 'killed'), 0)"""
-SUSPECTS = """SELECT u.id, u.host, o.name, h.name, u.path, u.depth, u.priority, u.attempts, u.due_at, u.seed, u.hops
+SUSPECTS = """SELECT u.id, u.host, o.name, h.name, u.path, u.depth, u.priority, u.attempts, u.due_at, u.seed, u.hops, u.role
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.due_at IS NOT NULL AND u.id IN (
   SELECT alone FROM run WHERE ending = 'killed' AND alone IS NOT NULL GROUP BY alone HAVING count(*) >= 2)"""
@@ -250,12 +253,12 @@ class SqliteStore:
         self._alone = True
         await self._transact(lambda db: db.execute(ALONE, (url_id, self._run)))
 
-    async def rescope(self, judge: Judge, *, now: int) -> int:
+    async def rescope(self, judge: Judge, *, now: int, links: bool = True) -> int:
         limit = {"now": now, "max_depth": batches.DEEP if self._max_depth is None else self._max_depth}
 
         def work(db: sqlite3.Connection) -> int:
             changed, after = 0, 0
-            while rows := db.execute(JUDGED, (after,)).fetchall():
+            while rows := db.execute(JUDGED, {"after": after, "links": links}).fetchall():
                 after = rows[-1][0]
                 verdicts = [(row[0], judge(Place(*row[1:]))) for row in rows]
                 judged = to_json([[id_, int(v.admit), v.reason, v.detail] for id_, v in verdicts])
@@ -324,8 +327,10 @@ class SqliteStore:
 
 
 def _queued(row: Sequence[Any]) -> Queued:
-    id_, host, origin, name, path, depth, priority, attempts, due_at, seed, hops = row
-    return Queued(id_, host, Place(origin, name, path), depth or 0, priority, attempts, due_at, bool(seed), hops or 0)
+    id_, host, origin, name, path, depth, priority, attempts, due_at, seed, hops, role = row
+    place = Place(origin, name, path)
+    known_as = None if role is None else Role.of(role)
+    return Queued(id_, host, place, depth or 0, priority, attempts, due_at, bool(seed), hops or 0, known_as)
 
 
 def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -101,8 +101,11 @@ class Store(Protocol):
         """Note, durably, the only URL in flight before it goes out; the commit that settles it takes the note back."""
         ...
 
-    async def rescope(self, judge: Judge, *, now: int) -> int:
-        """Judge again what is queued but untried, or was refused by scope, depth, robots or limit; how many changed."""
+    async def rescope(self, judge: Judge, *, now: int, links: bool = True) -> int:
+        """Judge again what is queued but untried, or was refused by scope, depth, robots or limit; how many changed.
+
+        ``links`` False: only what a sitemap named.
+        """
         ...
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
 
+from crawler.fetch import robots
 from crawler.fetch.decode import Decoder, codings, decoder
 from crawler.fetch.headers import Headers, kept, named
+from crawler.parse.sitemap import MAX_SIZE
 from crawler.spec import CrawlSpec
-from crawler.visit import Fault, Outcome, Visit
+from crawler.visit import Fault, Kind, Outcome, Visit
 
 DRAINED = 65_536  # bytes of a redirect's body; more closes the connection (H20)
 
@@ -54,6 +56,7 @@ class Phase(Enum):
     BODY = "minimum rate"
 
 
+_CAPS = {Kind.ROBOTS: robots.LIMIT + 1, Kind.SITEMAP: MAX_SIZE}  # bytes; the one more tells of a cut (R1, R10)
 _READ = ("location", "content-encoding", "transfer-encoding")
 _LATE = {
     Phase.QUEUED: Fault.TIMEOUT,
@@ -91,7 +94,7 @@ class Exchange:
     _size = 0
 
     def __init__(self, visit: Visit, spec: CrawlSpec, deadlines: Deadlines) -> None:
-        self.visit, self._limits, self._cap = visit, deadlines, spec.max_body
+        self.visit, self._limits, self._cap = visit, deadlines, _CAPS.get(visit.kind, spec.max_body)
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._mark = deadlines.quota  # wire bytes at which the rate window moves on
@@ -201,6 +204,8 @@ class Exchange:
         content = codings(", ".join(value for name, value in found if name == "content-encoding"))
         left = [name for name in transfer if name != "chunked"]
         self._coding = ", ".join(left + content)
+        if self.visit.kind is Kind.SITEMAP and self._coding in ("gzip", "x-gzip"):
+            return  # inflated where it is parsed: 50 KiB can be 50 MiB (R10)
         if not left and not 300 <= status < 400:
             self._decoder = decoder(self._coding)
         if self._decoder is None and self._coding:

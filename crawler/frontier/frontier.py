@@ -16,6 +16,7 @@ from crawler.frontier import politeness, settling
 from crawler.frontier.exclusions import Exclusions
 from crawler.frontier.robots_visit import settle_robots
 from crawler.frontier.scope import Scope
+from crawler.frontier.sitemap_visit import settle_sitemap
 from crawler.frontier.stored import Times, row_of
 from crawler.frontier.supply import Supply
 from crawler.frontier.workbench import ADDRESS_FRESH, Errand, Host, Limits, Refusal, RobotsState, Workbench
@@ -64,7 +65,7 @@ class Frontier:
         self.pages = begun.counts.pages
         self.fetching = 0
         self.unsettled = 0
-        self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no refusal
+        self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no sitemap, no refusal
         self.paused_until = 0.0
         self._pause = ""
         self.limit_reached = False
@@ -119,7 +120,8 @@ class Frontier:
             settlement = self._settle_robots(visit, outcome, extract, wall)
         else:
             block = max(0.0, host.blocked_until - self.clock.now()) or None
-            settlement = settling.settle(visit, outcome, extract, self.scope, at=wall, block=block)
+            settle = settle_sitemap if visit.kind is Kind.SITEMAP else settling.settle
+            settlement = settle(visit, outcome, extract, self.scope, at=wall, block=block)
         address = host.address
         known = address is not None and not address.name.startswith("?")
         clock = (address.name, self._times.wall(address.next_at)) if address and known else None
@@ -129,7 +131,8 @@ class Frontier:
         errand: Errand = visit.errand
         home = self.bench.hosts.get(errand.home)
         before = home.robots.get(errand.origin) if home else None
-        result = settle_robots(visit, outcome, extract, before, now=self.clock.now(), wall=wall)
+        wanted = self.spec.sitemaps != "ignore" and self.scope.reaches(errand.origin, errand.home)
+        result = settle_robots(visit, outcome, extract, before, now=self.clock.now(), wall=wall, sitemaps=wanted)
         if result.next is not None and self._barred(result.next.place.host):
             fetch = result.settlement.fetch  # a redirect to where nobody may ask is as good as no answer
             result = settle_robots(visit, Outcome(visit.url, 503), extract, before, now=self.clock.now(), wall=wall)
@@ -155,7 +158,7 @@ class Frontier:
 
     def refuse(self, refusal: Refusal) -> Settlement:
         row = refusal.row
-        return Settlement(row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts)
+        return Settlement(row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts, role=row.role)
 
     def exclude(self, exclusions: Exclusions) -> None:
         """Who is excluded from now on: nobody asks them again, those already asked may answer (FAULTS L8)."""
@@ -182,7 +185,7 @@ class Frontier:
         """These are durable now: their ids are no longer held, their discoveries can be fed."""
         for s in batch:
             self.unsettled -= 1
-            self._pages_out -= s.url_id is not None and s.outcome != "skipped"
+            self._pages_out -= s.url_id is not None and s.outcome != "skipped" and s.role is None
             self.pages += s.outcome == "page"
             self.bench.settled(s.place.host, page=s.outcome == "page")
         self._supply.settled(batch)

@@ -8,6 +8,7 @@ from crawler.clock import ms
 from crawler.fetch.robots import Robots, availability
 from crawler.frontier import politeness
 from crawler.frontier.settling import USABLE_REDIRECTS, fetch_row
+from crawler.frontier.sitemap_visit import named
 from crawler.frontier.workbench import Errand, RobotsState
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Extract, Fault, Outcome, Visit
@@ -29,9 +30,17 @@ class RobotsResult:
 
 
 def settle_robots(
-    visit: Visit, outcome: Outcome, extract: Extract, before: RobotsState | None, *, now: float, wall: int
+    visit: Visit,
+    outcome: Outcome,
+    extract: Extract,
+    before: RobotsState | None,
+    *,
+    now: float,
+    wall: int,
+    sitemaps: bool = False,
 ) -> RobotsResult:
-    """Decide what an origin's robots.txt says after this answer; ``before``: what it said so far."""
+    """Decide what an origin's robots.txt says after this answer; ``before``: what it said so far; ``sitemaps``: whether
+    those it names are wanted."""
     errand: Errand = visit.errand
     fetch = fetch_row(outcome, "robots", wall, errand.hops + 1)
     if outcome.fault is not None and not politeness.charged(outcome.reason):
@@ -48,7 +57,9 @@ def settle_robots(
         else None
     )
     row = OriginRow(errand.origin, state.status, None, wall + ms(state.until - now), state.failures)
-    return RobotsResult(Settlement(visit.place, fetch=fetch, body=body, origins=(row,)), state)
+    known = state.robots if outcome.ok and sitemaps else None
+    links = named(known, errand.origin, errand.home) if known else ()
+    return RobotsResult(Settlement(visit.place, fetch=fetch, body=body, links=links, origins=(row,)), state)
 
 
 def _hop(errand: Errand, visit: Visit, outcome: Outcome) -> Errand | None:

@@ -41,6 +41,8 @@ class Scope:
 
     def __init__(self, spec: CrawlSpec, seeds: Sequence[Place], exclusions: Exclusions = NOBODY) -> None:
         self._kind = spec.scope
+        self.follows = spec.sitemaps != "only"  # whether links of pages are followed
+        self._depth = spec.max_depth
         self._include = tuple(re.compile(p) for p in spec.include)
         self._exclude = tuple(re.compile(p) for p in spec.exclude)
         self._filters = bool(self._include or self._exclude)
@@ -78,6 +80,13 @@ class Scope:
         if plain and (place.path.count("/") < SHALLOW or trapped(place.path) is None):
             return ADMITTED
         return self._closer(place, standing)
+
+    def reaches(self, origin: str, host: str) -> bool:
+        """Whether the crawl wants to know what a sitemap of this origin names: anything there may belong to it."""
+        if self._kind == "page" or self._depth == 0:
+            return False
+        standing = self._standing.get(origin) or self._consider(Place(origin, host, "/"))
+        return standing is ADMITTED or isinstance(standing, tuple)
 
     def _closer(self, place: Place, standing: Verdict | tuple[str, ...]) -> Verdict:
         if problem := objection(place):

@@ -84,7 +84,7 @@ def redirect_link(visit: Visit, target: Place, scope: Scope) -> LinkRow:
 
 
 def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: int) -> Settlement:
-    closed = "nofollow" in extract.robots
+    closed = "nofollow" if "nofollow" in extract.robots else None if scope.follows else "sitemaps"
     links = tuple([_edge(*link, scope, closed) for link in extract.links])
     fetch = fetch_row(outcome, "page", at, visit.attempts + 1, extract=extract)
     body = BodyRow(extract.digest, extract.size, extract.codec, extract.packed) if extract.digest else None
@@ -93,13 +93,13 @@ def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: in
     )
 
 
-def _edge(target: Place, kind: str, rel: str | None, text: str | None, scope: Scope, closed: bool) -> LinkRow:
+def _edge(target: Place, kind: str, rel: str | None, text: str | None, scope: Scope, closed: str | None) -> LinkRow:
     if kind not in FOLLOWED:
         return LinkRow(target, kind, rel, text)
     if closed or (rel is not None and "nofollow" in rel.split()):
         verdict = scope.judge(target)
-        reason, detail = ("nofollow", None) if verdict.admit else (verdict.reason, verdict.detail)
-        return LinkRow(target, kind, rel, text, reason=reason, detail=detail)
+        reason, detail = (closed or "nofollow", None) if verdict.admit else (verdict.reason, verdict.detail)
+        return LinkRow(target, kind, rel, text, 1 if closed == "sitemaps" else None, reason=reason, detail=detail)
     return judged(target, kind, rel, text, scope, step=0 if kind == "refresh" else 1)
 
 

@@ -23,6 +23,11 @@ HOSTS_IN_HAND = 4096
 ROWS_IN_HAND = 8_192  # queued URLs in all windows together, about 1 kB each
 
 
+async def judge_again(store: Store, scope: Scope, *, now: int) -> None:
+    """The rules have changed: what is queued and untried, or was refused, is judged by those of now."""
+    await store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=now, links=scope.follows)
+
+
 class Supply:
     """Feeds a workbench. `round` reads what is wanted, `settled` is told of each commit, `sleep` waits for news."""
 
@@ -155,8 +160,7 @@ class Supply:
     async def _rescope(self) -> None:
         """The scope has widened: what it refused is judged again."""
         self._widened = False
-        scope = self._scope
-        await self._store.rescope(lambda place: judged(place, "a", None, None, scope, step=1), now=self._clock.wall())
+        await judge_again(self._store, self._scope, now=self._clock.wall())
         self._look_everywhere()
 
     def _look_everywhere(self) -> None:

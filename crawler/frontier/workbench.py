@@ -295,8 +295,9 @@ class Workbench:
                 host.out += 1
                 return Refusal(row, host, refused)
         heappop(host.window)
+        kind = Kind.PAGE if row.role is None else Kind.SITEMAP
         return Visit(
-            row.place.url, row.place, id=row.id, depth=row.depth, attempts=row.attempts, seed=row.seed, hops=row.hops
+            row.place.url, row.place, kind, row.id, row.depth, row.attempts, row.seed, hops=row.hops, role=row.role
         )
 
     def _forbidden(self, state: RobotsState, url: str) -> str:

@@ -93,27 +93,36 @@ class ParsePool:
         self._workers.clear()
 
     async def parse(
-        self, body: bytes, url: str, content_type: str | None = None, headers: Sequence[tuple[str, str]] = ()
+        self,
+        body: bytes,
+        url: str,
+        content_type: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        sitemap: bool = False,
     ) -> Extract:
         """What the page holds, with its body digested and packed. Whatever the page does, it is an Extract.
 
         ``parse`` of it says what went wrong: 'timeout', 'memory', 'crash' or 'error: …'. May be cancelled at any time.
-        Raises WorkerBroken when workers do not start any more.
+        Of a ``sitemap`` it is what `crawler.parse.worker.survey` says. Raises WorkerBroken when workers do not start.
         """
         if self._size == 0:
-            return self._inline(body, url, content_type, headers)
+            return self._inline(body, url, content_type, headers, sitemap)
         if self._broken is not None:
             raise self._broken
         if self._closing.is_set():
             raise RuntimeError("the pool is closed")
-        job = Job((url, content_type, tuple(headers)), body, asyncio.get_running_loop().create_future())
+        answer = asyncio.get_running_loop().create_future()
+        job = Job((url, content_type, tuple(headers)), body, answer, sitemap=sitemap)
         self._waiting.append(job)
         self._feed()
         return await job.answer
 
-    def _inline(self, body: bytes, url: str, content_type: str | None, headers: Sequence[tuple[str, str]]) -> Extract:
+    def _inline(
+        self, body: bytes, url: str, content_type: str | None, headers: Sequence[tuple[str, str]], sitemap: bool
+    ) -> Extract:
         try:
-            return work(body, url, content_type, headers, extractor=self._function)
+            return work(body, url, content_type, headers, extractor=self._function, sitemap=sitemap)
         except MemoryError:
             return keep(body, content_type, "memory")
 

@@ -37,9 +37,11 @@ class Job:
     answer: asyncio.Future[Extract]
     reason: str | None = None
     killed: bool = False
+    sitemap: bool = False
 
     def request(self) -> bytes:
-        return wire.frame({"page": self.page, "parse": self.reason is None}, len(self.body))
+        header = {"page": self.page, "parse": self.reason is None, "sitemap": self.sitemap}
+        return wire.frame(header, len(self.body))
 
     def settle(self, extract: Extract) -> None:
         if not self.answer.done():  # else cancelled meanwhile

@@ -10,7 +10,7 @@ from crawler.parse.charset import PRESCAN, incremental, sniff_xml
 
 PIECE = 256 << 10  # bytes; expat before 2.6 reads an unfinished token anew with each piece
 PACKED = 4 << 10  # bytes inflated at once: what is lost in front of damaged ones
-LAYERS = 2  # of gzip: a .gz that is sent with Content-Encoding: gzip and was never undone
+LAYERS = 3  # of gzip: one file in two, sent with Content-Encoding: gzip
 _GZIP = b"\x1f\x8b\x08"
 
 

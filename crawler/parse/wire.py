@@ -15,7 +15,8 @@ from crawler.visit import Extract, Link
 from storage.model import Place
 from storage.text import to_json
 
-MAX_ANSWER = 4 << 20  # bytes of an answer's header; links beyond it are trimmed
+MAX_ANSWER = 4 << 20  # bytes of an answer's header about a page; links beyond it are trimmed
+MAX_SITEMAP = 16 << 20  # of one about a sitemap: 50,000 URLs of 300 characters
 _LENGTHS = struct.Struct(">II")
 _CHUNK = 256 << 10  # bytes: what one read takes, and some thirty ordinary answers
 
@@ -30,13 +31,13 @@ def frame(header: dict[str, Any], size: int) -> bytes:
     return _LENGTHS.pack(len(text), size) + text
 
 
-def answer(extract: Extract) -> bytes:
-    """A whole answer. Links are trimmed and flagged ('links') until the header keeps within 4 MiB."""
+def answer(extract: Extract, most: int = MAX_ANSWER) -> bytes:
+    """A whole answer. Links are trimmed and flagged ('links') until the header keeps within ``most`` bytes."""
     header = as_header(extract)
     binary = b"" if extract.codec == "raw" else extract.packed  # raw: the asker has it
     head = frame(header, len(binary))
-    while len(head) > MAX_ANSWER and header["links"]:
-        keep = len(header["links"][0]) * MAX_ANSWER // len(head) * 9 // 10
+    while len(head) > most and header["links"]:
+        keep = len(header["links"][0]) * most // len(head) * 9 // 10
         header["links"] = [column[:keep] for column in header["links"]] if keep else []
         marks = [m for m in (extract.truncated, "links") if m]
         header["truncated"] = ",".join(dict.fromkeys(",".join(marks).split(",")))
@@ -127,7 +128,7 @@ class Inbox:
         start, need = 0, _CHUNK
         while (have := self._filled - start) >= 8:
             header, binary = _LENGTHS.unpack_from(self._buffer, start)
-            if header > MAX_ANSWER + 8 or binary > most:
+            if header > MAX_SITEMAP + 8 or binary > most:
                 raise BadFrame(f"a frame of {header} + {binary} bytes")
             if have < (need := 8 + header + binary):
                 break

@@ -23,7 +23,8 @@ from typing import Any, BinaryIO
 from crawler.parse import wire
 from crawler.parse.html import Headers, read
 from crawler.parse.mime import sniff
-from crawler.visit import Extract
+from crawler.parse.sitemap import parse as read_sitemap
+from crawler.visit import Extract, Link
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -31,6 +32,7 @@ else:
     from backports import zstd
 
 CPU = 2.0  # s of a page's CPU time
+SITEMAP_CPU = 8.0  # s: 50 MiB may hold a million elements
 WALL = 10.0  # s a page may take at all: an extractor that waits burns no CPU
 MEMORY = 1 << 30  # bytes of address space
 MAX_DATA = 256 << 10  # bytes of JSON a user's extractor may return
@@ -74,8 +76,11 @@ def work(
     *,
     extractor: Extractor | None = None,
     parse: bool = True,
+    sitemap: bool = False,
 ) -> Extract:
     """All that is done to one page. ``parse`` False: digest and pack only. Raises MemoryError."""
+    if sitemap:
+        return survey(body, url) if parse else keep(body, content_type, "")
     digest, codec, packed = pack(body)
     if not parse:
         mime = sniff(content_type, body)
@@ -84,6 +89,26 @@ def work(
     data, error = _ask(extractor, tree, url) if extractor else ({}, None)
     data = {**found.data, **data}
     return replace(found, digest=digest, codec=codec, packed=packed, parse=error, data=data)
+
+
+def survey(body: bytes, url: str) -> Extract:
+    """A sitemap's URLs as links of kind 'sitemap', the text of each its lastmod; those to other sitemaps have rel 'index'.
+
+    ``parse`` says why it is none. The body is neither packed nor kept: its links are all there is to it.
+    """
+    found = read_sitemap(body, url)
+    links = [Link(place, "sitemap", None, lastmod) for place, lastmod in found.urls]
+    links += [Link(place, "sitemap", "index", lastmod) for place, lastmod in found.children]
+    return Extract(
+        links=tuple(links),
+        parse=found.refused and f"not a sitemap: {found.refused}",
+        data={"urls": len(links)},
+        dropped=found.dropped,
+        truncated=found.truncated,
+        digest=hashlib.sha256(body).digest(),
+        size=len(body),
+        packed=body,
+    )
 
 
 def keep(body: bytes, content_type: str | None, reason: str) -> Extract:
@@ -142,8 +167,10 @@ def _serve(inbox: BinaryIO, outbox: int, name: str | None) -> None:
         header, binary = wire.lengths(head)
         request = json.loads(inbox.read(header))
         body = inbox.read(binary)
-        _arm(CPU, WALL)
-        answer = wire.answer(work(body, *request["page"], extractor=extractor, parse=request["parse"]))
+        sitemap = request["sitemap"]
+        _arm(SITEMAP_CPU if sitemap else CPU, WALL)
+        found = work(body, *request["page"], extractor=extractor, parse=request["parse"], sitemap=sitemap)
+        answer = wire.answer(found, wire.MAX_SITEMAP if sitemap else wire.MAX_ANSWER)
         _arm(0, 0)
         _write(outbox, answer)
 

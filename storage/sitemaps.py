@@ -1,0 +1,71 @@
+"""Which URLs are sitemaps, and how many of them a host may have (FAULTS R13). Part of a commit's transaction.
+
+A URL that a robots.txt or an index names is a sitemap, whatever page links to it: it is asked for again if it was
+visited as a page, or for fewer hosts than it may speak for. So the order in which it was met does not matter.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from storage.model import Role, Settlement
+from storage.text import to_json
+
+MAX_FILES = 1_000  # sitemaps of a host (R13)
+MAX_URLS = 1_000_000  # that the sitemaps of a host may name, those of indexes included
+
+NAMED = "SELECT t.n, u.id, u.role FROM json_each(?) e JOIN temp.target t ON t.n = e.value JOIN url u ON u.id = t.id"
+ASSIGN = """UPDATE url SET role = e.value->>1, due_at = :now, outcome = NULL, reason = NULL, detail = NULL,
+  parent = coalesce((SELECT t.id FROM temp.target t WHERE t.n = e.value->>2), url.parent)
+FROM json_each(:rows) e WHERE url.id = e.value->>0"""
+NAMED_URLS = """SELECT coalesce(sum(f.data->>'urls'), 0) FROM url u JOIN fetch f ON f.id = u.last
+WHERE u.role IS NOT NULL AND u.host = ? AND u.id <> ?"""
+SPENT = f"the sitemaps of a host may name {MAX_URLS:,} URLs"
+LAST = """SELECT id FROM url WHERE host = ? AND role IS NOT NULL AND outcome IS NOT 'skipped'
+ORDER BY id LIMIT 1 OFFSET ?"""
+REFUSE = """UPDATE url SET due_at = NULL, outcome = 'skipped', reason = 'trap', detail = ?
+WHERE host = ? AND role IS NOT NULL AND due_at IS NOT NULL AND last IS NULL AND id > ?"""
+
+
+def assign(db: sqlite3.Connection, named: Iterable[tuple[int, int | None, Role]], now: int) -> None:
+    """Give targets their role: ``named`` has a target's number, that of the robots.txt that named it, and the role."""
+    roles: dict[int, Role] = {}
+    parents: dict[int, int | None] = {}
+    for n, own, role in named:
+        roles[n] = roles[n].merged(role) if n in roles else role
+        parents.setdefault(n, own)
+    changed = []
+    for n, id_, text in db.execute(NAMED, (to_json(list(roles)),)).fetchall():
+        role = roles[n].merged(Role.of(text)) if text else roles[n]
+        if str(role) != text:
+            changed.append([id_, str(role), parents[n]])
+    if changed:
+        db.execute(ASSIGN, {"rows": to_json(changed), "now": now})
+
+
+def bound(db: sqlite3.Connection, hosts: Iterable[int]) -> None:
+    """Refuse of these hosts' sitemaps those beyond the hosts' share, loudly: reason 'trap', and which share it was."""
+    for host in hosts:
+        last = db.execute(LAST, (host, MAX_FILES - 1)).fetchone()
+        if last:
+            db.execute(REFUSE, (f"a host may have {MAX_FILES:,} sitemaps", host, last[0]))
+        if db.execute(NAMED_URLS, (host, 0)).fetchone()[0] >= MAX_URLS:
+            db.execute(REFUSE, (SPENT, host, 0))
+
+
+def trimmed(db: sqlite3.Connection, batch: Sequence[Settlement], hosts: Mapping[str, int]) -> list[Settlement]:
+    """The batch, without the links that are more than a host's sitemaps may name. ``hosts``: ids by name."""
+    room: dict[int, int] = {}
+    found = list(batch)
+    for i, s in enumerate(batch):
+        if s.role is None or not s.links:
+            continue
+        host = hosts[s.place.host]
+        if host not in room:
+            room[host] = MAX_URLS - int(db.execute(NAMED_URLS, (host, s.url_id)).fetchone()[0])
+        left, room[host] = max(0, room[host]), room[host] - len(s.links)
+        if len(s.links) > left:
+            found[i] = replace(s, links=s.links[:left], reason="trap", detail=SPENT)
+    return found
