@@ -11,7 +11,8 @@ import pytest
 
 from crawler import visit
 from crawler.api import finished
-from storage import sitemaps
+from crawler.cli.explain import explanation, lines
+from storage import open_reader, sitemaps
 from tests.conftest import Serve
 from tests.test_engine import ask, asked, paths, run, spec_of
 from tests.web import Answer, Request, Site, page, redirect
@@ -253,3 +254,19 @@ async def test_r11_no_entity_reaches_out(serve: Serve, crawl_file: Path) -> None
     await run(web, crawl_file, parse_workers=1)
     assert [r for r in web.requests if r.host == "127.0.1.2"] == []
     assert paths(web, crawl_file) == ["/"]
+
+
+async def test_explain_says_that_a_sitemap_listed_it(serve: Serve, crawl_file: Path) -> None:
+    """`explain` shows the way: robots.txt, the sitemap it names, the URL with its lastmod; and what a sitemap came to."""
+    web = await serve(PLAIN)
+    await run(web, crawl_file)
+    with open_reader(crawl_file) as reader:
+        found = explanation(reader, web.url("/c/d"))
+        sitemap = explanation(reader, web.url("/s.xml"))
+    assert [(hop["kind"], hop["url"], hop["text"]) for hop in found.found] == [
+        (None, web.url("/robots.txt"), None),
+        ("sitemap", web.url("/s.xml"), None),
+        ("sitemap", web.url("/c/d"), "2024-01-02"),
+    ]
+    assert "robots.txt: " in "\n".join(lines(found))
+    assert sitemap.verdict.startswith("a sitemap")

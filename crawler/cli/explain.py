@@ -111,6 +111,7 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
     why = f"{reason}" + (f" ({detail})" if detail else "")
     target = reader.one(TARGET, (id_,))
     found.verdict = {
+        "sitemap": f"a sitemap, which could not be read: {why}" if reason else "a sitemap: the links it lists are its content",
         "page": "fetched: it is in pages",
         "redirect": f"fetched: it redirects to {target[0] if target else '?'}",
         "failure": f"failed: {why}",
@@ -183,7 +184,7 @@ def lines(found: Explanation) -> Iterator[str]:
         yield f"  robots     {printable(found.robots)}"
     for i, hop in enumerate(found.found):
         how = (
-            "seed"
+            ("robots.txt" if hop["url"].endswith("/robots.txt") else "seed")
             if hop["kind"] is None
             else f"{hop['kind']} {json.dumps(printable(hop['text']), ensure_ascii=False) if hop['text'] else ''}"
         )
