@@ -257,6 +257,8 @@ class Engine:
     async def _feed(self) -> None:
         with self._excused():
             await self.frontier.feed()
+        if self.frontier.network.down:
+            self._note(f"the run ends here: {self.frontier.network.down}. Nobody was charged, everything is still queued")
 
     def _out_of_time(self) -> None:
         self._limit = True
@@ -296,7 +298,7 @@ class Engine:
         return self._safe.on or self.frontier.starving()
 
     async def _visit(self, visit: Visit) -> None:
-        outcome = await self.fetcher.fetch(visit)
+        outcome = await self.frontier.judge(visit, await self.fetcher.fetch(visit))
         self.frontier.release(visit, outcome)
         visited(visit.url, outcome.status, outcome.reason, outcome.elapsed_ms, outcome.wire_size)
         self._answered |= outcome.status is not None

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from crawler.clock import Clock
-from crawler.frontier import politeness, settling
+from crawler.frontier import network, politeness, settling
 from crawler.frontier.exclusions import Exclusions
+from crawler.frontier.network import Network, Whose
 from crawler.frontier.robots_visit import settle_robots
 from crawler.frontier.scope import Scope
 from crawler.frontier.sitemap_visit import settle_sitemap
@@ -21,7 +22,7 @@ from crawler.frontier.stored import Times, row_of
 from crawler.frontier.supply import Supply
 from crawler.frontier.workbench import ADDRESS_FRESH, Errand, Host, Limits, Refusal, RobotsState, Workbench
 from crawler.spec import CrawlSpec
-from crawler.visit import Extract, Kind, Outcome, Visit
+from crawler.visit import Extract, Fault, Kind, Outcome, Visit
 from storage.model import Begun, Place, Settlement
 from storage.store import Store
 
@@ -66,6 +67,9 @@ class Frontier:
         self.fetching = 0
         self.unsettled = 0
         self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no sitemap, no refusal
+        self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no refusal
+        self.network = Network()
+        self._question: asyncio.Future[Whose] | None = None  # whose fault the open failures are
         self.paused_until = 0.0
         self._pause = ""
         self.limit_reached = False
@@ -87,11 +91,70 @@ class Frontier:
         self._pump()
         return await turn
 
+    async def judge(self, visit: Visit, outcome: Outcome) -> Outcome:
+        """What the visit really came to: a failure may be our own network's, which shows when others are asked. Its host
+        is not asked meanwhile, 15 s at most."""
+        self.tick()
+        whose = self._whose(visit, outcome)
+        if whose is Whose.OPEN:
+            whose = await self._verdict() or self._whose(visit, outcome)
+        return _charged_to(whose, outcome, self.network.down)
+
+    def _whose(self, visit: Visit, outcome: Outcome) -> Whose:
+        """What this outcome says, of itself and of those that are open."""
+        known, before = visit.handle[0].standing.failures > 0, self.network.down
+        whose = self.network.judge(visit.place, outcome, self.clock.now(), known=known, others=self._others())
+        if self.network.down:
+            self._decide(Whose.NETWORK)
+        elif not self.network.suspicious:
+            self._decide(Whose.HOST)
+        if self.network.down and not before:
+            self.pause(network.PROBE, self.network.down)
+        elif before and not self.network.down and self._pause == before:
+            self.paused_until = 0.0
+        return whose
+
+    def _others(self) -> Iterator[str]:
+        """Hosts that are being asked or were just now, or will be soon, and were not failing before."""
+        soon = self.clock.now() + network.SILENCE
+        for host in self.bench.hosts.values():
+            at = host.ready_at()
+            if not host.standing.failures and (host.out or (at is not None and at <= soon)):
+                yield host.name
+
+    async def _verdict(self) -> Whose | None:
+        """Waits until it shows whose doing the open failures are; None: it does not."""
+        if self._question is None:
+            self._question = asyncio.get_running_loop().create_future()
+        question = self._question
+        self.fetching -= 1  # nothing is open meanwhile
+        self._pump()
+        await asyncio.wait({question}, timeout=network.QUESTION)
+        self.fetching += 1
+        return question.result() if question.done() else None
+
+    def _decide(self, whose: Whose) -> None:
+        if self._question is not None:
+            self._question.set_result(whose)
+            self._question = None
+
+    def _beat(self) -> None:
+        self.tick()
+        if not self._stopping:
+            asyncio.get_running_loop().call_later(1.0, self._beat)
+
+    def tick(self) -> None:
+        """We are here. After a time in which we were not (stopped, asleep) every host is left alone for a delay, as after
+        a crash."""
+        now = self.clock.now()
+        if self.network.seen(now):
+            self.bench.rest(now)
+
     def release(self, visit: Visit, outcome: Outcome) -> None:
         """The request is over; parsing and storing come after, the host's next turn does not wait for them."""
         self.fetching -= 1
-        if outcome.fault is not None and not politeness.charged(outcome.reason):
-            self.pause(1.0, f"our own machine or network: {outcome.reason}")
+        if outcome.fault not in (None, Fault.OFFLINE) and not politeness.charged(outcome.reason):
+            self.pause(1.0, f"our own machine: {outcome.reason}")
         self._conduct(visit, outcome)
         self.bench.release(visit, self.clock.now())
         self._pump()
@@ -200,6 +263,7 @@ class Frontier:
     def stop(self) -> None:
         """No new visit from now on; those handed out may be settled."""
         self._stopping = True
+        self._decide(Whose.NETWORK)  # nobody is charged with what was not decided
         if self._timer:
             self._timer.cancel()
         while self._idle:
@@ -212,6 +276,7 @@ class Frontier:
 
     def _pump(self) -> None:
         """Give every idle worker a turn that is allowed now; arm the timer for the next."""
+        self.tick()
         now = self.clock.now()
         while self._idle and self._open(now):
             if self._idle[0].done():
@@ -248,6 +313,8 @@ class Frontier:
         self._pages_out += turn.kind is Kind.PAGE
         self._supply.handed_out(turn.handle[0], turn.id)
         turn.sent = partial(self._sent, turn)
+        if self.network.down:
+            self.pause(network.PROBE, self.network.down)  # this one is the probe
         if self.spec.max_rate:
             self._next_slot = max(self._next_slot, self.clock.now()) + 1 / self.spec.max_rate
 
@@ -287,6 +354,7 @@ class Frontier:
 
     async def feed(self) -> None:
         """Keep the workbench supplied until nothing falls due within the patience. Ends the crawl by `stop`."""
+        self._beat()
         while not self._stopping:
             await self._supply.round()
             self._pump()
@@ -298,7 +366,7 @@ class Frontier:
 
     async def _patience(self) -> float | None:
         """Seconds until the store is looked at again, news apart; None: the run is over."""
-        if self.limit_reached:
+        if self.limit_reached or self.network.hopeless(self.clock.now()):
             return None
         if self.unsettled or self._lookups or self._supply.busy():
             return max(1.0, min(30.0, self.spec.patience / 2))
@@ -315,3 +383,18 @@ class Frontier:
             longest=max((h.delay for at, h in turns if at > now), default=0.0),
             paused=self._pause if self.paused_until > now else "",
         )
+
+
+def _charged_to(whose: Whose, outcome: Outcome, why: str) -> Outcome:
+    """The outcome as whoever answers for it has it: what is our own machine's or network's is nobody's page or failure."""
+    if whose in (Whose.HOST, Whose.OPEN):  # what nobody else has confirmed is the host's
+        if outcome.fault is not Fault.OFFLINE:
+            return outcome
+        return replace(
+            outcome, fault=Fault.CONNECT_FAILED, reason=outcome.reason.replace("offline", "connect_failed", 1)
+        )
+    fault = Fault.LOCAL if whose is Whose.MACHINE else Fault.OFFLINE
+    text = "this process was stopped meanwhile" if whose is Whose.MACHINE else why
+    return Outcome(
+        outcome.url, None, f"{fault.value}: {text}", elapsed_ms=outcome.elapsed_ms, fault=fault, sent_at=outcome.sent_at
+    )

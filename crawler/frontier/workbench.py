@@ -364,6 +364,15 @@ class Workbench:
             heapify(host.window)
         self.place(host)
 
+    def rest(self, now: float) -> None:
+        """Leave everybody alone for a delay from now on: what happened until now is not known."""
+        self.rest_until = now + self.limits.address_delay
+        for address in self.addresses.values():
+            address.next_at = max(address.next_at, self.rest_until)
+        for host in self.hosts.values():
+            host.next_at = max(host.next_at, now + host.delay)
+            self.place(host)
+
     def prune(self, now: float) -> None:
         """Forget addresses that nobody queues at and whose clock has run out, and void turns."""
         used = {h.address.name for h in self.hosts.values() if h.address}
