@@ -84,7 +84,7 @@ class MemoryStore:
         self.runs = 0
 
     async def begin(
-        self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None
+        self, *, now: int, version: str, spec: JsonObject, seeds: Sequence[Place], max_depth: int | None, **_: Any
     ) -> Begun:
         self.runs += 1
         for place in seeds:
@@ -147,8 +147,11 @@ class MemoryStore:
             if s.address:
                 self.addresses[s.address[0]] = max(s.address[1], self.addresses.get(s.address[0], 0))
 
-    async def rescope(self, judge: Judge, *, now: int) -> int:
+    async def rescope(self, judge: Judge, *, now: int, links: bool = True) -> int:
         return 0
+
+    async def alone(self, url_id: int | None) -> None:
+        return None
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
         return 0
