@@ -302,12 +302,19 @@ class Engine:
         self.frontier.release(visit, outcome)
         visited(visit.url, outcome.status, outcome.reason, outcome.elapsed_ms, outcome.wire_size)
         self._answered |= outcome.status is not None
-        async with self._surveying if visit.kind is Kind.SITEMAP else self._unpacked:
-            extract = await self._extract(visit, outcome)
-            settlement = self.frontier.settle(visit, outcome, extract)
-            if self._on_pages and settlement.outcome == "page" and visit.id is not None:
-                self._pages[visit.id] = _page(visit, outcome, extract, settlement)
-            await self.writer.put(settlement)
+        try:
+            async with self._surveying if visit.kind is Kind.SITEMAP else self._unpacked:
+                await self._settle(visit, outcome)
+        finally:
+            if outcome.share is not None:
+                outcome.share.free()
+
+    async def _settle(self, visit: Visit, outcome: Outcome) -> None:
+        extract = await self._extract(visit, outcome)
+        settlement = self.frontier.settle(visit, outcome, extract)
+        if self._on_pages and settlement.outcome == "page" and visit.id is not None:
+            self._pages[visit.id] = _page(visit, outcome, extract, settlement)
+        await self.writer.put(settlement)
 
     async def _extract(self, visit: Visit, outcome: Outcome) -> Extract:
         """Digest, pack and, where it is HTML, parse the body of a 2xx answer; all of it in a parse worker."""

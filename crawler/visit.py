@@ -137,6 +137,7 @@ class Outcome:
     address: str | None = None
     reused: bool = False
     latency: float | None = None  # s from the request to status and headers
+    share: Any = None  # of the bytes that bodies may take in memory (fetch.budget); to be freed once this one is stored
 
     @property
     def ok(self) -> bool:

@@ -15,6 +15,7 @@ from enum import Enum
 from io import BytesIO
 
 from crawler.fetch import robots
+from crawler.fetch.budget import SMALL, Budget, Share
 from crawler.fetch.decode import Decoder, codings, decoder
 from crawler.fetch.headers import Headers, kept, named
 from crawler.parse.sitemap import MAX_SIZE
@@ -86,6 +87,7 @@ class Exchange:
     address: str | None = None
     reused = False
     latency: float | None = None
+    share: Share | None = None
 
     _phase = Phase.QUEUED
     _ends: float | None = None
@@ -93,8 +95,9 @@ class Exchange:
     _coding = ""
     _size = 0
 
-    def __init__(self, visit: Visit, spec: CrawlSpec, deadlines: Deadlines) -> None:
+    def __init__(self, visit: Visit, spec: CrawlSpec, deadlines: Deadlines, budget: Budget) -> None:
         self.visit, self._limits, self._cap = visit, deadlines, _CAPS.get(visit.kind, spec.max_body)
+        self._budget = budget
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._mark = deadlines.quota  # wire bytes at which the rate window moves on
@@ -128,6 +131,17 @@ class Exchange:
         if len(found) > (self.location is not None):
             self._coded(status)
 
+    async def room_for(self, chunk: bytes) -> None:
+        """Waits for room in memory. That is our doing: meanwhile the minimum rate does not hold, but the total does."""
+        large = self._size + len(chunk) > SMALL
+        if not self._budget.full(self.share, large) or not (large or self._decoder):
+            return
+        assert self._ends is not None
+        self.due = self._ends
+        await self._budget.room(self.share, large)
+        self._mark = self.wire + self._limits.quota
+        self._set(self._limits.window)
+
     def take(self, chunk: bytes) -> bool:
         """Takes in a chunk of the body. False: a cap is reached, no more is wanted."""
         self.wire += len(chunk)
@@ -135,6 +149,9 @@ class Exchange:
             self._mark = self.wire + self._limits.quota
             self._set(self._limits.window)
         self._keep(chunk)
+        size = self._size or self.wire
+        if size > SMALL:
+            self.share = self._budget.hold(self.share, size)
         if self._size > self._cap or self.wire > self._cap:
             self.truncated = "size"
         return self.truncated is None
@@ -179,6 +196,7 @@ class Exchange:
             address=self.address,
             reused=self.reused,
             latency=self.latency,
+            share=self.share,
         )
 
     # --- how

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from crawler.descriptors import fitted
+from crawler.fetch.budget import Budget
 from crawler.fetch.pool import FetchPool
 from crawler.spec import CrawlSpec
 from crawler.url import InvalidUrl, admit
@@ -27,7 +29,8 @@ async def fetch_all(
     limits = fitted(replace(spec or CrawlSpec(), connections=limit, per_host=limit_per_host))
     results: list[Outcome | None] = [one if isinstance(one, Outcome) else None for one in found]
     visits = [(at, one) for at, one in enumerate(found) if isinstance(one, Visit)]
-    async with FetchPool(limits, (visit.place for _, visit in visits)) as pool, asyncio.TaskGroup() as tasks:
+    kept = Budget(math.inf)  # all bodies are wanted at once
+    async with FetchPool(limits, (visit.place for _, visit in visits), budget=kept) as pool, asyncio.TaskGroup() as tasks:
         waiting = iter(visits)  # shared: each worker takes the next, so a million URLs need no million tasks
         for _ in range(min(limits.connections, len(visits))):
             tasks.create_task(_work(pool, waiting, results))

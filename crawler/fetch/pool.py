@@ -25,6 +25,7 @@ from aiohttp.client_proto import ResponseHandler
 from crawler.descriptors import allowed
 from crawler.fetch import ResolveError, Stats
 from crawler.fetch.addresses import Guard, literal
+from crawler.fetch.budget import Budget
 from crawler.fetch.faults import WEB, fault_of
 from crawler.fetch.headers import LONGEST, sent_to_all, sent_to_seeds
 from crawler.fetch.http import Deadlines, Exchange, Watch
@@ -98,7 +99,8 @@ class FetchPool:
     """Fetches over one pool of connections: an async context manager, and the engine's `Fetcher`.
 
     ``spec``: limits, identity, headers, proxy. ``seeds`` open the addresses they spell out and get the spec's headers.
-    ``deadlines`` default to those of `Deadlines` with the spec's timeout. A resolver that is handed in stays the
+    ``deadlines`` default to those of `Deadlines` with the spec's timeout. ``budget`` bounds the bytes of large bodies: an
+    outcome's ``share`` of it is to be freed once the body is done with. A resolver that is handed in stays the
     caller's to close. ValueError when an allow-private is no CIDR.
     """
 
@@ -110,12 +112,14 @@ class FetchPool:
         deadlines: Deadlines | None = None,
         resolver: Resolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        budget: Budget | None = None,
     ) -> None:
         places = tuple(seeds)
         self.stats = Stats()
         self._spec, self._ssl = spec, ssl_context
         self._deadlines = deadlines or Deadlines(total=spec.timeout)
         self._watch = Watch(self._deadlines)
+        self._budget = budget or Budget()
         self._guard = Guard(spec.allow_private, places)
         self._resolver, self._own_resolver = resolver or Resolver(), resolver is None
         self._seed_headers = sent_to_seeds(spec)
@@ -179,7 +183,7 @@ class FetchPool:
 
     async def fetch(self, visit: Visit) -> Outcome:
         """What one GET of the visit's URL comes to. Follows nothing; exactly that URL goes out (CONTRACT §1)."""
-        exchange = Exchange(visit, self._spec, self._deadlines)
+        exchange = Exchange(visit, self._spec, self._deadlines, self._budget)
         try:
             async with asyncio.timeout(None) as exchange.clock:
                 self._watch.add(exchange)
@@ -188,8 +192,14 @@ class FetchPool:
             exchange.failed(error.fault, error.text)
         except TimeoutError:  # our clock's; _exchange has mapped every other
             exchange.expired()
+        except BaseException:
+            if exchange.share is not None:
+                exchange.share.free()
+            raise
         finally:
             self._watch.remove(exchange)
+        if exchange.share is not None:
+            exchange.share.ended()
         self.stats.bytes += exchange.wire
         return exchange.outcome()
 
@@ -292,6 +302,8 @@ async def _receive(turn: _Turn, response: aiohttp.ClientResponse) -> None:
     exchange, content = turn.exchange, response.content
     try:
         while chunk := await content.readany():
+            if turn.pool._budget.held:
+                await exchange.room_for(chunk)
             if not exchange.take(chunk):
                 return
     except WEB:

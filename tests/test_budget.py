@@ -1,0 +1,178 @@
+"""The memory that bodies take: one connection's, and all of them together (FAULTS H1, X2)."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import brotli
+import pytest
+
+from crawler.api import run_async
+from crawler.engine import Ending
+from crawler.fetch import budget
+from crawler.fetch.budget import SMALL, Budget
+from crawler.fetch.http import Deadlines
+from crawler.fetch.pool import FetchPool
+from crawler.spec import CrawlSpec
+from crawler.url import split
+from crawler.visit import Outcome, Visit
+from tests import hostile
+from tests.conftest import Serve
+from tests.hostile import OK, Hostile, Peer, response
+from tests.web import Answer, Site, page
+
+MIB = 1 << 20
+LONG = Deadlines(total=10)
+
+
+def _free(outcome: Outcome) -> Outcome:
+    if outcome.share is not None:
+        outcome.share.free()
+    return outcome
+
+
+def test_x2_the_oldest_body_always_goes_on() -> None:
+    """Large bodies wait at half the budget, new ones at the whole; the oldest never waits, and its end lets another on."""
+    ledger = Budget(1000)
+    old, young = ledger.hold(None, 300), ledger.hold(None, 199)
+    assert not ledger.full(young, large=True)
+    old = ledger.hold(old, 301)
+    assert [ledger.full(one, one is not None) for one in (old, young, None)] == [False, True, False]
+    ledger.hold(old, 801)
+    assert [ledger.full(one, one is not None) for one in (old, young, None)] == [False, True, True]
+    old.ended()
+    assert [ledger.full(one, one is not None) for one in (young, None)] == [False, True]
+    old.free()
+    assert (ledger.held, ledger.full(None, large=False)) == (199, False)
+    young.free()
+    assert ledger.held == 0
+
+
+async def test_x2_bodies_wait_and_all_come_whole() -> None:
+    """16 bodies of 2 MiB at once under a budget of 8 MiB: at most the budget and two bodies held, all of them whole."""
+    ledger, most = Budget(8 * MIB), 0
+    body = bytes(range(256)) * (2 * MIB // 256)
+
+    async def one(pool: FetchPool, url: str) -> None:
+        nonlocal most
+        outcome = await pool.fetch(Visit(url, split(url)))
+        most = max(most, ledger.held)
+        await asyncio.sleep(0.005)  # it is being stored
+        assert (outcome.body == body, outcome.truncated) == (True, None)
+        _free(outcome)
+
+    async with Hostile(hostile.raw(response(body))) as server:
+        async with FetchPool(CrawlSpec(per_host=16), [split(server.url())], deadlines=LONG, budget=ledger) as pool:
+            await asyncio.gather(*(one(pool, server.url(f"/{n}")) for n in range(16)))
+    assert (most <= 12 * MIB, ledger.held) == (True, 0)
+
+
+def _sits_on(body: bytes) -> hostile.Fault:
+    """Sends most of a large body and then a byte now and then."""
+
+    async def fault(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(OK + b"Content-Length: 10000000\r\n\r\n" + body)
+        while True:
+            await peer.send(b"b")
+            await asyncio.sleep(0.01)
+
+    return fault
+
+
+async def test_x2_hosts_that_sit_on_large_bodies_hold_up_no_page() -> None:
+    """Eight hosts sit on as much as the budget lets them have; small pages, compressed ones too, still come at once."""
+    ledger, spec = Budget(4 * MIB), CrawlSpec(per_host=8)
+    small = brotli.compress(b"page " * 4000)
+    good = hostile.raw(response(small, "Content-Encoding: br"))
+    async with Hostile(_sits_on(bytes(MIB))) as bad, Hostile(good) as server:
+        seeds = [split(bad.url()), split(server.url())]
+        async with FetchPool(spec, seeds, deadlines=LONG, budget=ledger) as pool:
+            sitting = [asyncio.create_task(pool.fetch(Visit(bad.url(), seeds[0]))) for _ in range(8)]
+            while ledger.held < ledger.limit / 2:
+                await asyncio.sleep(0.001)
+            async with asyncio.timeout(3):
+                for _ in range(20):
+                    assert len((await pool.fetch(Visit(server.url(), seeds[1]))).body) == 20_000
+            assert not any(one.done() for one in sitting)
+            assert ledger.held < ledger.limit
+            for one in sitting:
+                one.cancel()
+            await asyncio.gather(*sitting, return_exceptions=True)
+    assert ledger.held == 0
+
+
+async def test_x2_waiting_ends_with_the_total_deadline() -> None:
+    """A body that finds no room in memory is cut at the total deadline, not by the minimum rate; its slot is free then."""
+    ledger = Budget(MIB)
+    taken = ledger.hold(None, 2 * MIB)
+    taken.ended()
+    deadlines = Deadlines(total=0.6, grace=0.05, window=0.05, rate=1 << 20)
+    async with Hostile(hostile.raw(response(bytes(2 * MIB)))) as server:
+        async with FetchPool(CrawlSpec(), [split(server.url())], deadlines=deadlines, budget=ledger) as pool:
+            outcome = await pool.fetch(Visit(server.url(), split(server.url())))
+    assert (outcome.truncated, outcome.elapsed_ms >= 500) == ("time", True)
+
+
+async def test_x2_a_crawl_under_a_small_budget_ends_whole(
+    serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crawl of large pages with room for one of them at a time stores them all whole."""
+    monkeypatch.setattr(budget.Budget.__init__, "__defaults__", (SMALL,))
+    files = {f"/{n}": Answer(body=bytes([n]) * (2 * MIB), headers=(("Content-Type", "x/y"),)) for n in range(12)}
+    web = await serve(Site({"/": page(*files), **files}))
+    spec = CrawlSpec(seeds=(web.url(),), delay=0.0, per_host=6, per_ip=6, patience=0.2, parse_workers=0)
+    async with asyncio.timeout(20):
+        ending: Ending = await run_async(spec, crawl_file)
+    assert (ending.state, ending.counts.pages, ending.counts.failures) == ("complete", 13, 0)
+
+
+# --- one connection
+
+
+def _peak() -> int:
+    """The most bytes this process has had in memory since `_forget`."""
+    line = next(one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def _forget() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _endless_zeros(coding: str) -> hostile.Fault:
+    async def fault(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(OK + f"Content-Encoding: {coding}\r\n\r\n".encode())
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        while True:
+            await peer.send(packer.compress(bytes(MIB)) + packer.flush(zlib.Z_SYNC_FLUSH))
+            await asyncio.sleep(0)
+
+    return fault
+
+
+BOMBS: dict[str, Callable[[Peer], Awaitable[None]]] = {
+    "gzip": _endless_zeros("gzip"),
+    "br": hostile.raw(response(brotli.compress(bytes(256 * MIB), quality=5), "Content-Encoding: br")),
+    "plain": hostile.endless_chunks,
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc/self/clear_refs (Linux)")
+@pytest.mark.parametrize("kind", BOMBS)
+async def test_h1_a_bomb_costs_32_mib_at_most(kind: str) -> None:
+    """A gzip bomb without end, 256 MiB in a few bytes of brotli, an endless body: cut at 10 MiB, memory +32 MiB at most."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(Hostile(BOMBS[kind]))
+        pool = await stack.enter_async_context(FetchPool(CrawlSpec(), [split(server.url())], deadlines=LONG))
+        visit = Visit(server.url(), split(server.url()))
+        _forget()
+        before = _peak()
+        outcome = await pool.fetch(visit)
+        assert (len(outcome.body), outcome.truncated) == (10 * MIB, "size")
+        assert _peak() - before <= 32 * MIB
