@@ -9,7 +9,7 @@ happens, what was put into the writer is committed, and the rest is simply still
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -216,11 +216,11 @@ class Engine:
                 writing.add_done_callback(lambda _: self.stop.end(0.0))  # nothing is fetched that cannot be stored
                 if self.spec.max_time is not None:
                     loop.call_later(self.spec.max_time, self._out_of_time)
-                watching = whole.create_task(self._watch())
+                watching = whole.create_task(_whole(self._watch()))
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._feed())
+                    tasks.create_task(_whole(self._feed()))
                     for _ in range(self.spec.tasks):
-                        tasks.create_task(self._visit_loop())
+                        tasks.create_task(_whole(self._visit_loop()))
                 watching.cancel()
         except TimeoutError:
             return  # the grace is over; what was in flight is still queued
@@ -330,7 +330,11 @@ class Engine:
         """(politeness group, pinned addresses) of a place's host; None: the fetch itself will say what is wrong."""
         try:
             addresses = await self.fetcher.resolve(*endpoint(place))
-        except ResolveError:
+        except (ResolveError, OSError):
+            return None
+        except asyncio.CancelledError:
+            if _cancelled():
+                raise
             return None
         return (group(addresses[0]), addresses) if addresses else (f"by proxy: {place.host}", ())
 
@@ -368,8 +372,9 @@ class Engine:
         bound = bound_by(load, self.spec, rate=rate, parsing=self.parser.queued, backlog=self.writer.backlog)
         eta, why = estimate(self._counts, rate)
         return Snapshot(
-            self._counts, stats.requests, stats.opened, stats.reused, stats.bytes, rate, bound, eta, why, load
-        )
+            self._counts, stats.requests, stats.opened, stats.reused, stats.bytes, rate, bound, eta, why, load,
+            len(asyncio.all_tasks()),
+        )  # fmt: skip
 
     def _tally(self) -> Tally:
         stats = self.fetcher.stats
@@ -401,6 +406,23 @@ class Engine:
         if self._limit or self.frontier.limit_reached:
             return "limit"
         return "deferred" if counts.queued else "complete"
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """A task that ends cancelled though nobody cancelled it is a bug: its group would take that for an ordinary end, and
+    what it had in hand would be waited for, for ever (FAULTS X9)."""
+    try:
+        await work
+    except asyncio.CancelledError as error:
+        if _cancelled():
+            raise
+        raise RuntimeError(f"{work!r} was cancelled by nobody") from error
+
+
+def _cancelled() -> bool:
+    """Whether someone cancelled this task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _page(visit: Visit, outcome: Outcome, extract: Extract, settlement: Settlement) -> Page:

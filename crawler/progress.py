@@ -28,6 +28,7 @@ class Snapshot:
     eta: float | None
     eta_reason: str
     load: Load
+    tasks: int = 0  # of the event loop: a number that must not grow (FAULTS X3)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -38,6 +39,7 @@ class Snapshot:
             "fetching": self.load.fetching,
             "waiting": self.load.waiting,
             "hosts_in_hand": self.load.hosts,
+            "tasks": self.tasks,
         }
 
 

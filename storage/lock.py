@@ -32,9 +32,13 @@ class FileLock:
             pid = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
             raise StoreLocked(f"{self.path.with_suffix('')} is being crawled by process {pid}") from None
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
         self._fd = fd
+        try:
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
+        except OSError as error:  # as on a full disk; a lock kept open would bar this process from the file for good
+            self.release()
+            raise StoreUnreadable(f"{self.path}: {error.strerror}") from None
 
     def release(self) -> None:
         if self._fd is not None:

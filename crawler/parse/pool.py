@@ -197,7 +197,7 @@ class ParsePool:
         worker = Worker(self)
         try:
             ours = worker.spawn(self._extractor)
-        except OSError as error:  # no descriptors, no memory: ours, and it may pass
+        except (OSError, MemoryError) as error:  # no descriptors, no memory: ours, and it may pass
             self._start_failed(error)
             return
         self._workers.append(worker)
