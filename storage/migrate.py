@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from storage.store import StoreUnreadable
-from storage.trouble import at_open
+from storage.trouble import Errors, at_open
 
 APPLICATION_ID = 0x706F6F6C  # 'pool'
 VERSION = 1
@@ -41,7 +41,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
             _create(db)
         elif version < VERSION:
             _upgrade(db, version)
-    except sqlite3.DatabaseError as error:
+    except Errors as error:
         raise at_open(error, path) from None
 
 
@@ -51,7 +51,7 @@ def check(db: sqlite3.Connection, path: Path) -> tuple[int, int, bool]:
         application = db.execute("PRAGMA application_id").fetchone()[0]
         version = db.execute("PRAGMA user_version").fetchone()[0]
         empty = not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-    except sqlite3.DatabaseError as error:
+    except Errors as error:
         raise at_open(error, path) from None
     if not empty and application != APPLICATION_ID:
         raise StoreUnreadable(f"{path} is an SQLite file, but not a crawl")

@@ -15,7 +15,7 @@ from storage.lock import holder
 from storage.migrate import check
 from storage.model import Counts, Place
 from storage.store import StoreUnreadable
-from storage.trouble import told
+from storage.trouble import Errors, told
 
 SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.seed = 1 ORDER BY u.id"""
@@ -150,7 +150,7 @@ def _look(db: sqlite3.Connection, path: Path) -> None:
         db.execute("PRAGMA busy_timeout = 30000")
         db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # a file that SQL attached could be written
         _, _, empty = check(db, path)
-    except sqlite3.Error as error:
+    except Errors as error:
         raise StoreUnreadable(str(told(error, path))) from None
     if empty:
         raise StoreUnreadable(f"{path} is empty: no crawl has begun in it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -36,11 +37,13 @@ from storage.purge import finish
 from storage.reader import EXCLUDED, SEEDS
 from storage.store import Judge, StoreError, StoreUnreadable
 from storage.text import to_json
-from storage.trouble import at_open, told
+from storage.trouble import Errors, at_open, told
+from storage.verify import Verification
 
 T = TypeVar("T")
 
 BUSY_WAIT = 1.0  # seconds SQLite waits for a lock: its thread cannot be left meanwhile (FAULTS D7, D17)
+BEFORE = 0.3  # seconds a run waits at its begin for the check of its file, which goes on beside it
 PRAGMAS = """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
 PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
 PRAGMA journal_size_limit = 67108864;"""
@@ -117,6 +120,8 @@ class SqliteStore:
         self._max_depth: int | None = None
         self._budgets = BUDGETS
         self._alone = False
+        self._verification = Verification(path)
+        self._verdict: asyncio.Task[StoreError | None] | None = None
         self.fresh = False
 
     async def __aenter__(self) -> Self:
@@ -144,7 +149,10 @@ class SqliteStore:
             uri = f"{self.path.absolute().as_uri()}?mode=ro"
             self._reader = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=BUSY_WAIT)
             await self._reader.execute("PRAGMA temp_store = MEMORY")
-        except sqlite3.Error as error:
+            if not self.fresh:
+                self._verification = Verification(self.path)
+                self._verdict = asyncio.create_task(asyncio.to_thread(self._verification.run))
+        except Errors as error:
             await self.close()
             raise at_open(error, self.path) from None
         except BaseException:
@@ -160,6 +168,9 @@ class SqliteStore:
             db.close()
 
     async def close(self) -> None:
+        self._verification.end()
+        if self._verdict is not None:
+            await asyncio.wait({self._verdict})
         for connection in (self._reader, self._db):
             if connection is not None:
                 await connection.close()
@@ -178,6 +189,7 @@ class SqliteStore:
     ) -> Begun:
         self._max_depth = max_depth
         self._budgets = budgets
+        await self._verified(BEFORE)
 
         def work(db: sqlite3.Connection) -> Any:
             last = db.execute("SELECT spec, started_at FROM run ORDER BY id DESC LIMIT 1").fetchone()
@@ -210,6 +222,13 @@ class SqliteStore:
             suspects=tuple(map(_queued, await self._rows(SUSPECTS))),
         )
 
+    async def _verified(self, seconds: float) -> None:
+        """Raises what has been found wrong with the file, after waiting so long for the check."""
+        if self._verdict is not None:
+            await asyncio.wait({self._verdict}, timeout=seconds)
+            if self._verdict.done() and (found := self._verdict.result()) is not None:
+                raise found
+
     async def plant(self, seeds: Sequence[Place], *, now: int) -> int:
         """Add seeds without a run; how many were not seeds before."""
         before = len(await self._rows(SEEDS))
@@ -239,6 +258,9 @@ class SqliteStore:
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
         facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch, self._budgets)
+        if self._verdict is not None and self._verdict.done():
+            await self._verified(0)
+            self._verdict = None
         self._fetch += sum(s.fetch is not None for s in batch)  # whatever becomes of it: ids may have gaps
 
         def work(db: sqlite3.Connection) -> None:
@@ -288,6 +310,8 @@ class SqliteStore:
         return Pending(queued, (await self._rows(NEXT))[0][0] if queued else None)
 
     async def end(self, ending: str, *, now: int, tally: Tally | None = None) -> None:
+        await self._verified(0)
+
         def work(db: sqlite3.Connection) -> None:
             db.execute("UPDATE run SET ended_at = ?, ending = ? WHERE id = ?", (now, ending, self._run))
             self._note(db, tally)
@@ -304,7 +328,7 @@ class SqliteStore:
             raise StoreError(f"{self.path} is not open")
         try:
             return list(await self._reader.execute_fetchall(sql, parameters))
-        except sqlite3.Error as error:
+        except Errors as error:
             raise told(error, self.path) from error
 
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -317,7 +341,7 @@ class SqliteStore:
             raise StoreError(f"{self.path} is not open")
         try:
             result: T = await self._db._execute(_transaction, self._db._conn, work)  # type: ignore[no-untyped-call]
-        except sqlite3.Error as error:
+        except Errors as error:
             self._names.forget()
             raise told(error, self.path) from error
         except BaseException:

@@ -35,6 +35,7 @@ VIEWS = {
     "queue": "SELECT url FROM queue",
     "links": "SELECT src, dst, kind FROM links",
 }
+TRACED = 3.0  # s more for a crawl that strace slows down, so that the kernel's kill comes before ours
 BATCH = 200  # pages in one commit, at most (DESIGN §4)
 Snapshot = dict[str, list[tuple[object, ...]]]
 
@@ -343,18 +344,20 @@ class KillLoop:
                 if rng.random() < self.pinned:
                     pins.enter_context(pinned(crawl.db))
                     self.report.kinds["pinned"] += 1
-                crawl.start(rng.randrange(1, 400) if rng.random() < self.syscall else 0)
+                crawl.start(int(10 ** rng.uniform(0, 2.3)) if rng.random() < self.syscall else 0)
         crawl.finish(self.patience)
         self._judge(crawl, server, excuses)
 
     def _one_kill(self, crawl: Crawl, rng: random.Random) -> str | None:
         """Who was killed, at a random moment; None: the crawl ended by itself before."""
+        assert crawl.process
         victims = ["main", "worker", "both"]
         if rng.random() < self.full and crawl.ended(rng.uniform(0, self.within)) is None:
             crawl.fill_disk(rng.randrange(1, 4 + 2 * _size_of(crawl.db)))
             self.report.kinds["full"] += 1
             victims.remove("worker")  # the crawl would wait for room for ever
-        code = crawl.ended(rng.uniform(0, self.within))
+        slow = TRACED if crawl.pid != crawl.process.pid else 0
+        code = crawl.ended(rng.uniform(0, self.within) + slow)
         if code is None:
             return crawl.kill(rng.choice(victims))
         if code == 74:
