@@ -16,10 +16,10 @@ from crawler.descriptors import fitted
 from crawler.engine import Ending, Engine, OnPages, OnProgress, Stop
 from crawler.exclude_file import ExcludeFile
 from crawler.fetch.addresses import literal
-from crawler.log import log
+from crawler.log import exposed, log
 from crawler.parse.pool import ParsePool
 from crawler.spec import BadSpec, CrawlSpec, from_mapping
-from crawler.text import printable
+from crawler.text import discreet
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Page
 from storage.model import JsonObject, Place
@@ -49,7 +49,7 @@ def seed_places(spec: CrawlSpec) -> list[Place]:
         try:
             places.append(admit(seed))
         except InvalidUrl as error:
-            raise BadSpec(f"seed {seed!r}: {error}") from None
+            raise BadSpec(f"seed {discreet(seed)!r}: {discreet(str(error))}") from None
     return places
 
 
@@ -85,10 +85,12 @@ async def run_async(
     exclude = ExcludeFile(Path(spec.exclude_file), note) if spec.exclude_file else None
     async with AsyncExitStack() as stack:
         sqlite = await stack.enter_async_context(SqliteStore(Path(store)))
+        if why := exposed(sqlite.path):
+            note(why)
         known, excluded, last = _history(sqlite)
         require_contact(spec, known)
         for place in (p for p in places if p.host in excluded):
-            note(f"seed {printable(place.url)} is not visited: its host was purged from {store}")
+            note(f"seed {discreet(place.url)} is not visited: its host was purged from {store}")
         changed = changes(spec, last.spec) if last else {}
         rescope = not changed.keys().isdisjoint(SCOPE_SETTINGS) or _shorter(exclude, last)
         rescope |= last is not None and "sitemaps" not in last.spec  # of a version that knew of none

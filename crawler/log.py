@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -53,6 +54,12 @@ def visited(url: str, status: int | None, reason: str, elapsed_ms: int, size: in
 
 def _at(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def exposed(path: Path) -> str | None:
+    """A warning, if others than its owner may read or write the file (FAULTS V3)."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return f"warning: {path} can be read by others (mode {mode:04o}); chmod 600 {path}" if mode & 0o077 else None
 
 
 @contextmanager

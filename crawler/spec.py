@@ -10,10 +10,13 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from crawler.text import discreet, without_userinfo
+
 VERSION = "0.1.0"
 TOKEN = "poolcrawl"  # noqa: S105 - the product token robots.txt files name (RFC 9309 §2.2.1)
 SITEMAPS = ("follow", "only", "ignore")
 SCOPES = ("page", "prefix", "host", "domain", "any")
+UNSTORED = ("header", "proxy")  # settings whose values the file does not hold in full
 
 
 class BadSpec(ValueError):
@@ -58,6 +61,9 @@ class CrawlSpec:
         "follow",
         "follow|only|ignore",
         "those that robots.txt names; only: no links of pages are followed, so the crawl is the seeds and what sitemaps list",
+    )
+    respect_ai_optout: bool = _setting(
+        False, "flag", "do not store bodies that are reserved from AI use (noai, TDM reservation, Content-Usage, -Signal)"
     )
     patience: float = _setting(60.0, "s", "a run waits this long for what is due later, then ends")
     min_free: int | None = _setting(
@@ -114,8 +120,8 @@ class CrawlSpec:
                 except re.error as error:
                     found.append((name, f"{pattern!r} is no regular expression: {error}"))
         found += [
-            ("header", f"{h!r} is not of the form 'Name: value'")
-            for h in self.header
+            ("header", f"number {n} is not of the form 'Name: value'")
+            for n, h in enumerate(self.header, 1)
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*", h)
         ]
         from ipaddress import ip_network
@@ -126,11 +132,15 @@ class CrawlSpec:
             except ValueError as error:
                 found.append(("allow_private", f"{error}; write it like 10.0.0.0/8"))
         if self.proxy is not None and not re.fullmatch(r"https?://[^\s/]+/?", self.proxy):
-            found.append(("proxy", f"{self.proxy!r} is not of the form http://host:port"))
+            found.append(("proxy", f"{discreet(self.proxy)} is not of the form http://host:port"))
+        elif self.proxy is not None and "…@" in self.proxy:
+            found.append(("proxy", "its user and password are not stored in the file; give --proxy again"))
         for name in ("contact", "user_agent"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(r"[\x20-\x7e]+", value):
                 found.append((name, "must be printable ASCII on one line"))
+        if self.contact is not None and not re.fullmatch(r"https?://\S+|(?:mailto:)?[^\s@]+@[^\s@]+", self.contact):
+            found.append(("contact", f"{self.contact!r} is neither a URL nor a mail address"))
         return found
 
     @property
@@ -161,9 +171,11 @@ class CrawlSpec:
         return self.workers if self.workers is not None else self.connections + 32
 
     def to_json(self) -> dict[str, Any]:
-        """Every setting as plain JSON values; header values are left out, they may be secrets."""
+        """Every setting as plain JSON values; header values, and who logs in where, are left out: they may be secrets."""
         plain = asdict(self)
         plain["header"] = [h.split(":", 1)[0] + ": …" for h in self.header]
+        plain["proxy"] = discreet(self.proxy) if self.proxy else None
+        plain["seeds"] = tuple(map(without_userinfo, self.seeds))
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     def changed(self, **options: Any) -> CrawlSpec:
@@ -192,9 +204,9 @@ def _typed(key: str, wanted: str, value: Any) -> Any:
         if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
             raise BadSpec(f"{key}: must be a list of strings, not {value!r}")
         return tuple(values)
-    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
     base = wanted.partition(" ")[0]
-    if isinstance(value, bool) or not isinstance(value, kinds[base]):
+    if isinstance(value, bool) != (base == "bool") or not isinstance(value, kinds[base]):
         raise BadSpec(f"{key}: must be {'a number' if base == 'float' else base}, not {value!r}")
     return float(value) if isinstance(value, int) and base == "float" else value
 

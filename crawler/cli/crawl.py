@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from crawler.cli.errors import DEFERRED, say
 from crawler.cli.options import given, read_seeds, spec_options
-from crawler.spec import BadSpec, CrawlSpec, from_mapping, from_toml
+from crawler.spec import UNSTORED, BadSpec, CrawlSpec, from_mapping, from_toml
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,7 +103,7 @@ def add(file: Path, seeds: tuple[str, ...]) -> None:
 
     from crawler.api import add_seeds
 
-    spec = from_mapping({k: v for k, v in stored_spec(file).items() if k != "header"}).changed(
+    spec = from_mapping({k: v for k, v in stored_spec(file).items() if k not in UNSTORED}).changed(
         seeds=unique(read_seeds(seeds))
     )
     new = asyncio.run(add_seeds(spec, file))
@@ -155,8 +155,8 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
     from crawler.cli import summary
     from crawler.cli.live import view
     from crawler.engine import Stop
+    from crawler.log import exposed, log_to
     from crawler.log import log as events
-    from crawler.log import log_to
 
     def note(text: str) -> None:
         say(text)
@@ -178,6 +178,8 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stop, signals, task)
         with view(progress, spec) as show, log_to(log, log_format):
+            if log is not None and (why := exposed(log)):
+                say(why)
             return await run_async(spec, file, stop=stop, on_progress=show, note=note)
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

@@ -148,11 +148,11 @@ def _exclusions(spec: CrawlSpec, reader: Reader) -> Exclusions:
 
 
 def _spec(reader: Reader) -> CrawlSpec:
-    """The settings of the last run, without the headers it did not store."""
-    from crawler.spec import CrawlSpec, from_mapping
+    """The settings of the last run, without those it did not store in full."""
+    from crawler.spec import UNSTORED, CrawlSpec, from_mapping
 
     run = reader.run()
-    return from_mapping({k: v for k, v in run.spec.items() if k != "header"}) if run else CrawlSpec()
+    return from_mapping({k: v for k, v in run.spec.items() if k not in UNSTORED}) if run else CrawlSpec()
 
 
 def robots(reader: Reader, place: Place, spec: CrawlSpec) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from crawler.spec import BadSpec, CrawlSpec, default_of
+from crawler.text import discreet
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +28,9 @@ def _option(setting: Field[Any]) -> Callable[[F], F]:
     default, kind = default_of(setting.name), str(setting.type)
     shown = f"{text} [{'' if default in (None, ()) else f'default {default}, '}{unit}]"
     many = kind.startswith("tuple")
+    if kind.startswith("bool"):
+        name = setting.name.replace("_", "-")
+        return click.option(f"--{name}/--no-{name}", setting.name, default=None, help=f"{text} [default {default}, {unit}]")
     choices = unit.split("|") if "|" in unit else None
     return click.option(
         f"--{setting.name.replace('_', '-')}",
@@ -65,7 +69,7 @@ def read_seeds(arguments: Sequence[str]) -> list[str]:
                 raise BadSpec(f"seed file {argument}: {error}") from None
         else:
             hint = f"; did you mean https://{argument}/ ?" if "." in argument and "/" not in argument else ""
-            raise BadSpec(f"seed {argument!r} is neither a URL nor a file{hint}")
+            raise BadSpec(f"seed {discreet(argument)!r} is neither a URL nor a file{hint}")
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from crawler.cli.errors import say
 from crawler.progress import plural
-from crawler.text import printable
+from crawler.text import discreet, printable
 
 if TYPE_CHECKING:
     from crawler.engine import Ending
@@ -97,7 +97,7 @@ def _deferred(ending: Ending, reader: Reader) -> list[str]:
 def _silent(reader: Reader) -> list[str]:
     _, rows = reader.query("""SELECT f.url, coalesce(f.reason, 'status ' || f.status) FROM fetches f
         WHERE f.outcome IN ('failure', 'robots') ORDER BY f.id DESC LIMIT 3""")
-    return [f"  {printable(url)}: {printable(str(why))}" for url, why in rows]
+    return [f"  {discreet(url)}: {printable(str(why))}" for url, why in rows]
 
 
 def say_finished(file: Path) -> None:

@@ -22,6 +22,7 @@ _KEYS = {
     b"disallow": b"disallow", b"dissallow": b"disallow", b"dissalow": b"disallow", b"disalow": b"disallow",
     b"diasllow": b"disallow", b"disallaw": b"disallow",
     b"sitemap": b"sitemap", b"site-map": b"sitemap", b"site map": b"sitemap",
+    b"content-signal": b"signal", b"content-usage": b"signal",
     b"crawl-delay": b"crawl-delay", b"crawldelay": b"crawl-delay", b"crawl delay": b"crawl-delay",
 }  # fmt: skip
 _TOKEN = re.compile(r"[A-Za-z_-]*")  # RFC 9309 §2.2.1
@@ -41,10 +42,11 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Group:
-    """User-agent lines that stand together. Those apart only by a Crawl-delay share ``rules`` but no ``delay``."""
+    """User-agent lines that stand together. Those apart only by a Crawl-delay or a signal share ``rules`` alone."""
 
     rules: list[Rule] = field(default_factory=list)
     delay: float | None = None
+    signals: list[str] = field(default_factory=list)  # Content-Usage, Content-Signal
     open: bool = True  # no rule yet
 
 
@@ -82,6 +84,10 @@ class Robots:
     def crawl_delay(self, agent: str) -> float | None:
         """The Crawl-delay (s, fractions kept, at most a day) of the agent's group, the longest if there are several."""
         return max((g.delay for g in self._named(agent) if g.delay is not None), default=None)
+
+    def signals(self, agent: str) -> list[str]:
+        """The values of the Content-Usage and Content-Signal lines in the agent's group, as they stand (FAULTS L9)."""
+        return [signal for group in self._named(agent) for signal in group.signals]
 
     def _ruled(self, agent: str) -> RuleSet:
         found = self._rules.get(agent)
@@ -139,6 +145,8 @@ def _read(lines: Iterable[tuple[int, bytes, bytes]]) -> tuple[dict[str, list[_Gr
         elif key == b"crawl-delay":
             for_whom = group or _for_all(groups)
             for_whom.delay = _longer(for_whom.delay, value)
+        elif key == b"signal":
+            (group or _for_all(groups)).signals.append(value[:1000].decode("utf-8", "replace"))
         elif group is not None:  # a rule before any user-agent line is nobody's (RFC 9309 §2.2.1)
             group.open = False
             group.rules.extend(Rule.read(key == b"allow", value, number))
@@ -149,7 +157,7 @@ def _joined(last: _Group | None) -> _Group:
     """The group a user-agent line belongs to. Only a rule ends a run of such lines (RFC 9309 §2.2.4)."""
     if last is None or not last.open:
         return _Group()
-    return last if last.delay is None else _Group(last.rules)
+    return last if last.delay is None and not last.signals else _Group(last.rules)
 
 
 def _for_all(groups: dict[str, list[_Group]]) -> _Group:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from crawler.clock import Clock
-from crawler.frontier import network, politeness, settling
+from crawler.frontier import network, optout, politeness, settling
 from crawler.frontier.exclusions import Exclusions
 from crawler.frontier.network import Network, Whose
 from crawler.frontier.robots_visit import settle_robots
@@ -182,6 +182,8 @@ class Frontier:
         if visit.kind is Kind.ROBOTS:
             settlement = self._settle_robots(visit, outcome, extract, wall)
         else:
+            if self.spec.respect_ai_optout and outcome.ok and visit.kind is Kind.PAGE:
+                extract = self._respected(host, visit, outcome, extract)
             block = max(0.0, host.blocked_until - self.clock.now()) or None
             settle = settle_sitemap if visit.kind is Kind.SITEMAP else settling.settle
             settlement = settle(visit, outcome, extract, self.scope, at=wall, block=block)
@@ -189,6 +191,12 @@ class Frontier:
         known = address is not None and not address.name.startswith("?")
         clock = (address.name, self._times.wall(address.next_at)) if address and known else None
         return replace(settlement, host=row_of(host, self._times), address=clock, hops=visit.hops)
+
+    def _respected(self, host: Host, visit: Visit, outcome: Outcome, extract: Extract) -> Extract:
+        state = host.robots.get(visit.place.origin)
+        signals = state.robots.signals(self.spec.token) if state and state.robots else ()
+        why = optout.reserved(outcome, extract, signals)
+        return optout.withheld(extract, why) if why and extract.digest else extract
 
     def _settle_robots(self, visit: Visit, outcome: Outcome, extract: Extract, wall: int) -> Settlement:
         errand: Errand = visit.errand

@@ -8,6 +8,7 @@ from typing import Any
 from crawler.clock import ms
 from crawler.frontier import politeness
 from crawler.frontier.scope import Scope, same_site
+from crawler.text import without_userinfo
 from crawler.url import InvalidUrl, canonical, split
 from crawler.visit import FOLLOWED, Extract, Outcome, Visit
 from storage.model import BodyRow, FetchRow, LinkRow, Place, Settlement
@@ -15,9 +16,9 @@ from storage.text import to_json
 
 KEPT_HEADERS = frozenset(
     """age allow cache-control content-disposition content-encoding content-language content-length content-location
-    content-security-policy content-type date etag expires last-modified link location permissions-policy refresh
-    referrer-policy retry-after server strict-transport-security tdm-policy tdm-reservation vary x-content-type-options
-    x-frame-options x-robots-tag""".split()  # noqa: SIM905 - thirty lines of quotes read worse
+    content-security-policy content-signal content-type content-usage date etag expires last-modified link location
+    permissions-policy refresh referrer-policy retry-after server strict-transport-security tdm-policy tdm-reservation
+    vary x-content-type-options x-frame-options x-robots-tag""".split()  # noqa: SIM905 - thirty lines of quotes read worse
 )
 """Response headers that are stored (FAULTS V4): what archives, audits and revisits need; never a cookie."""
 HEADERS_MOST = 16 * 1024  # bytes of the stored header blob (FAULTS H5)
@@ -152,7 +153,7 @@ def _mime(outcome: Outcome) -> str | None:
 
 
 def _headers(outcome: Outcome) -> str | None:
-    kept = [(k, v) for k, v in outcome.headers if k.lower() in KEPT_HEADERS]
+    kept = [(k, without_userinfo(v) if "@" in v else v) for k, v in outcome.headers if k.lower() in KEPT_HEADERS]
     text = to_json(kept)
     while kept and len(text) > HEADERS_MOST:
         kept.pop()

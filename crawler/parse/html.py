@@ -228,6 +228,8 @@ class _Page:
         name = (attributes.get("name") or "").strip().lower()
         if name in ("robots", AGENT):
             self._robots |= directives(content)
+        elif name in ("tdm-reservation", "tdm-policy"):
+            self._data.setdefault(name, _clean(content))
         elif name == "description":
             self._data.setdefault("description", _clean(content, MAX_TITLE))
 
