@@ -67,7 +67,6 @@ class Frontier:
         self.fetching = 0
         self.unsettled = 0
         self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no sitemap, no refusal
-        self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no refusal
         self.network = Network()
         self._question: asyncio.Future[Whose] | None = None  # whose fault the open failures are
         self.paused_until = 0.0
