@@ -87,6 +87,8 @@ async def run_async(
         sqlite = await stack.enter_async_context(SqliteStore(Path(store)))
         if why := exposed(sqlite.path):
             note(why)
+        if sqlite.copied is not None:
+            note(f"{store} was written by an older version and is upgraded; {sqlite.copied} is the file as it was")
         known, excluded, last = _history(sqlite)
         require_contact(spec, known)
         for place in (p for p in places if p.host in excluded):

@@ -1,4 +1,4 @@
--- poolcrawl's file, schema version 1. Tables (singular) are the machine's; views (plural) are the interface people query:
+-- poolcrawl's file, schema version 2. Tables (singular) are the machine's; views (plural) are the interface people query:
 -- their columns keep name, order and meaning. Times in tables are Unix milliseconds, UTC; in views ISO 8601 text.
 
 CREATE TABLE meta (               -- facts about the file itself

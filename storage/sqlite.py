@@ -123,6 +123,7 @@ class SqliteStore:
         self._verification = Verification(path)
         self._verdict: asyncio.Task[StoreError | None] | None = None
         self.fresh = False
+        self.copied: Path | None = None  # of a file of an older version, as it was
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -162,7 +163,7 @@ class SqliteStore:
     def _prepare(self) -> None:
         db = sqlite3.connect(self.path, isolation_level=None)
         try:
-            prepare(db, self.path)
+            self.copied = prepare(db, self.path)
             finish(db, self.path)
         finally:
             db.close()
