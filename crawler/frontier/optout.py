@@ -30,7 +30,8 @@ def reserved(outcome: Outcome, extract: Extract, robots: Iterable[str] = ()) -> 
 
 
 def _refuses(value: str) -> bool:
-    return any(_REFUSED.fullmatch(part.strip(" \t\"")) for part in re.split("[,; ]", re.sub(r"\s*=\s*", "=", value)))
+    close = "=".join(map(str.strip, value.split("=")))  # as a pattern, `\s*=` took a second for 20 kB of blanks (P9)
+    return any(_REFUSED.fullmatch(part.strip(" \t\"")) for part in re.split("[,; ]", close))
 
 
 def withheld(extract: Extract, why: str) -> Extract:
