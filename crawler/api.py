@@ -18,7 +18,7 @@ from crawler.exclude_file import ExcludeFile
 from crawler.fetch.addresses import literal
 from crawler.log import exposed, log
 from crawler.parse.pool import ParsePool
-from crawler.spec import BadSpec, CrawlSpec, from_mapping
+from crawler.spec import BUDGET_SETTINGS, BadSpec, CrawlSpec, from_mapping
 from crawler.text import discreet
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Page
@@ -30,16 +30,8 @@ from storage.store import StoreUnreadable
 __all__ = ["Ending", "Stop", "crawl", "run", "run_async"]
 
 SPAWN = 0.005  # seconds, in which the parse workers' processes are made
-SCOPE_SETTINGS = (
-    "scope",
-    "include",
-    "exclude",
-    "exclude_file",
-    "max_depth",
-    "max_pages_per_host",
-    "robots",
-    "sitemaps",
-)
+RULES = ("scope", "include", "exclude", "exclude_file", "max_depth", "max_pages_per_host", "robots", "sitemaps")
+SCOPE_SETTINGS = (*RULES, *BUDGET_SETTINGS)
 
 
 def seed_places(spec: CrawlSpec) -> list[Place]:

@@ -161,6 +161,7 @@ class Engine:
             spec=(asked or self.spec).to_json(),
             seeds=seeds,
             max_depth=self.spec.max_depth,
+            budgets=self.spec.budgets,
         )
         self._purged = purged(begun.excluded)
         scope = Scope(self.spec, begun.seeds, self._exclusions())

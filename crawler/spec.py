@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from crawler.text import discreet, without_userinfo
+from storage.model import Budgets
 
 VERSION = "0.1.0"
 TOKEN = "poolcrawl"  # noqa: S105 - the product token robots.txt files name (RFC 9309 §2.2.1)
 SITEMAPS = ("follow", "only", "ignore")
+BUDGET_SETTINGS = ("host_budget", "other_host_budget", "query_budget", "other_query_budget")
 SCOPES = ("page", "prefix", "host", "domain", "any")
 UNSTORED = ("header", "proxy")  # settings whose values the file does not hold in full
 
@@ -46,6 +48,16 @@ class CrawlSpec:
     max_depth: int | None = _setting(None, "links", "least number of links from a seed")
     max_pages: int | None = _setting(None, "pages", "rows in `pages` over the whole crawl, never exceeded")
     max_pages_per_host: int | None = _setting(None, "pages", "the same for each host; the rest is skipped as `limit`")
+    host_budget: int = _setting(
+        1_000_000, "URLs", "admitted on a seed's host; the rest is skipped as `limit`; 0: no limit"
+    )
+    other_host_budget: int = _setting(50_000, "URLs", "the same on any other host")
+    query_budget: int = _setting(
+        50_000,
+        "URLs",
+        "of one path with the same query keys, on a seed's host; the rest is skipped as `trap`; 0: no limit",
+    )
+    other_query_budget: int = _setting(1_000, "URLs", "the same on any other host")
     max_time: float | None = _setting(None, "s", "ends a run after this long")
     delay: float = _setting(1.0, "s", "between two requests to a host; a longer Crawl-delay holds")
     adaptive: float = _setting(
@@ -105,6 +117,7 @@ class CrawlSpec:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 found.append((name, f"must be 0 or more, not {value}"))
+        found += [(n, f"must be 0 or more, not {getattr(self, n)}") for n in BUDGET_SETTINGS if getattr(self, n) < 0]
         for name in ("timeout", "max_body", "max_rate"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -153,6 +166,15 @@ class CrawlSpec:
         """The product token that robots.txt is searched for: that of the User-Agent which is sent (RFC 9309 §2.2.1)."""
         found = re.match(r"[A-Za-z_-]+", self.agent)
         return found[0] if found else TOKEN
+
+    @property
+    def budgets(self) -> Budgets:
+        return Budgets(
+            host=self.host_budget,
+            other_host=self.other_host_budget,
+            query=self.query_budget,
+            other_query=self.other_query_budget,
+        )
 
     @property
     def address_limit(self) -> int:

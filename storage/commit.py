@@ -8,11 +8,13 @@ of it is plain synchronous code: it runs in the write connection's own thread, o
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from storage import sitemaps
+from storage.budget import Ledger
 from storage.model import BUDGETS, BodyRow, Budgets, HostRow, LinkRow, Place, Role, Settlement
 from storage.text import to_json
 
@@ -34,6 +36,13 @@ SELECT origin, host, path, depth, hops, parent, seed,
   iif(admit, iif(depth <= :max_depth, NULL, 'depth'), reason),
   iif(admit, NULL, detail)
 FROM temp.target WHERE true ON CONFLICT (origin, path) DO NOTHING"""
+NEWCOMERS = """SELECT t.n FROM json_each(:asked) e JOIN temp.target t ON t.n = e.value
+LEFT JOIN url u ON u.origin = t.origin AND u.path = t.path
+WHERE min(t.depth, coalesce(u.depth, t.depth)) <= :max_depth AND (u.id IS NULL OR u.due_at IS NULL AND (u.outcome IS NULL
+  OR u.outcome = 'skipped' AND u.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'redirects', 'sitemaps')))
+ORDER BY t.n"""
+OVER = """UPDATE temp.target SET admit = 0, reason = e.value->>1, detail = e.value->>2
+FROM json_each(?) e WHERE target.n = e.value->>0"""
 IDENTIFY = """UPDATE temp.target SET id =
   (SELECT u.id FROM url u WHERE u.origin = target.origin AND u.path = target.path)"""
 NEARER = """UPDATE url SET depth = min(t.depth, coalesce(url.depth, t.depth)), hops = min(t.hops, coalesce(url.hops, t.hops)),
@@ -50,7 +59,8 @@ WHERE url.id = t.id AND t.admit AND url.due_at IS NULL
 REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.detail FROM temp.target t
 WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
   AND (url.outcome IS NULL OR url.outcome = 'skipped' AND t.reason NOT IN ('nofollow', 'sitemaps')
-       AND (url.reason IN ('nofollow', 'sitemaps') OR url.reason = 'redirects' AND t.reason <> 'redirects'))"""
+       AND (url.reason IN ('nofollow', 'sitemaps') OR url.reason = 'redirects' AND t.reason <> 'redirects'
+            OR url.reason = 'depth' AND t.reason IN ('limit', 'trap')))"""
 SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = t.id AND t.seed"""
 SEEDS = "SELECT count(*) FROM url WHERE seed = 1"
 EXCLUDED = "SELECT host FROM exclusion"
@@ -207,14 +217,14 @@ class Facts:
         return {"now": self.now, "max_depth": deep, "redirects": self.budgets.redirects}
 
 
-def apply(db: sqlite3.Connection, names: Names, batch: Sequence[Settlement], facts: Facts) -> None:
+def apply(db: sqlite3.Connection, names: Names, ledger: Ledger, batch: Sequence[Settlement], facts: Facts) -> None:
     """Write the batch; the caller holds the transaction."""
     names.learn(db, *_mentioned(batch))
     surveyed = {names.hosts[s.place.host] for s in batch if s.role is not None}
     if surveyed:
         batch = sitemaps.trimmed(db, batch, names.hosts)
     targets, edges, owns = _collect(batch, names, facts.budgets.redirects)
-    _discover(db, targets, facts.limit)
+    _discover(db, targets, facts.limit, ledger)
     bodies = _Bodies([s.body for s in batch if s.body])
     bodies.write(db)
     fetch_ids = _fetches(db, batch, bodies, owns, facts)
@@ -222,7 +232,7 @@ def apply(db: sqlite3.Connection, names: Names, batch: Sequence[Settlement], fac
     db.execute(UNLINK, (to_json([s.url_id for s in batch if s.outcome in LINKING and s.reason is None]),))
     if edges:
         db.execute(LINK, (to_json(edges),))
-    _shorten(db, batch, targets, facts.limit)
+    readmitted = _shorten(db, batch, targets, facts.limit)
     if targets.roles:
         sitemaps.assign(db, targets.roles, facts.now)
         sitemaps.bound(db, {targets.rows[n][1] for n, _, _ in targets.roles})
@@ -230,6 +240,8 @@ def apply(db: sqlite3.Connection, names: Names, batch: Sequence[Settlement], fac
         sitemaps.bound(db, surveyed)
     if targets.seeds:
         db.execute(WIDENED)
+    if targets.seeds or readmitted:
+        ledger.forget()
     _clocks(db, batch, names, fetch_ids)
 
 
@@ -283,17 +295,32 @@ def _sitemaps(s: Settlement, targets: Targets, edges: list[list[Any]], own: int 
             targets.roles.append((edge[1], own, link.role))
 
 
-def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, int]) -> None:
+def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, int], ledger: Ledger) -> None:
     db.execute(CLEAR)
     if targets.rows:
         plain = [row if row[6] or row[8] or row[9] else row[:6] for row in targets.rows]  # half of the JSON
         db.execute(LOAD, (to_json(plain),))
+        _ration(db, targets.rows, limit, ledger)
         db.execute(ADD, limit)
         db.execute(IDENTIFY)
 
 
-def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, int]) -> None:
-    """Pass lower depths on, first to the targets, then along stored links; readmit what only depth had refused."""
+def _ration(db: sqlite3.Connection, rows: list[list[Any]], limit: dict[str, int], ledger: Ledger) -> None:
+    """Refuse what is new and exceeds a budget. Which of many is new is asked only where a budget may not do."""
+    tight = ledger.tight(db, Counter([row[1] for row in rows if row[5] and not row[8]]))
+    asked = [n for n, row in enumerate(rows) if row[5] and not row[8] and (row[1] in tight or "?" in row[2])]
+    if not asked:
+        return
+    newcomers = [n for (n,) in db.execute(NEWCOMERS, limit | {"asked": to_json(asked)})]
+    verdicts = ledger.admit(db, [(rows[n][1], rows[n][2]) for n in newcomers], tight)
+    refused = [[n, *verdict] for n, verdict in zip(newcomers, verdicts, strict=True) if verdict]
+    if refused:
+        db.execute(OVER, (to_json(refused),))
+
+
+def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, int]) -> int:
+    """Pass lower depths on, first to the targets, then along stored links; how many were readmitted that only depth or
+    redirects had refused."""
     changed: set[int] = set()
     if targets.rows:
         changed = _ids(db, NEARER)
@@ -307,8 +334,7 @@ def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targe
         along = limit | {"ids": to_json(sorted(moved))}
         moved = _ids(db, NEARER_ALONG, along) | _ids(db, FEWER_ALONG, along)
         changed |= moved
-    if changed:
-        db.execute(READMIT, limit | {"ids": to_json(sorted(changed))})
+    return db.execute(READMIT, limit | {"ids": to_json(sorted(changed))}).rowcount if changed else 0
 
 
 def _ids(db: sqlite3.Connection, sql: str, parameters: Any = ()) -> set[int]:
@@ -435,7 +461,7 @@ def plant(db: sqlite3.Connection, names: Names, seeds: Sequence[Place], *, now: 
     for place in seeds:
         targets.add(seed_link(place), None, 0)
     limit = Facts(now, 0, None, 0).limit
-    _discover(db, targets, limit)
+    _discover(db, targets, limit, Ledger(BUDGETS))
     _shorten(db, (), targets, limit)
     if known and db.execute(SEEDS).fetchone()[0] > known:
         db.execute(WIDENED)

@@ -99,6 +99,10 @@ class Budgets:
     """How much a store admits before it calls a thing a trap."""
 
     redirects: int = 10  # in a row; the target of one more is refused (FAULTS U4)
+    host: int = 1_000_000  # URLs of a seed's host (T1, T5); this and the following: 0 is no limit
+    other_host: int = 50_000  # of any other
+    query: int = 50_000  # URLs of one path with the same set of query keys, on a seed's host
+    other_query: int = 1_000  # on any other
 
 
 BUDGETS = Budgets()

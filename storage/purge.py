@@ -37,6 +37,7 @@ UNTIE = (  # what other hosts' rows say of them
     """UPDATE url SET outcome = 'skipped', reason = 'purged', detail = 'redirects to a purged host'
     WHERE outcome = 'redirect' AND id NOT IN gone_url
       AND id IN (SELECT src FROM link WHERE kind = 'redirect' AND dst IN gone_url)""",
+    "DELETE FROM shape WHERE host IN gone_host",
     "UPDATE url SET parent = NULL WHERE parent IN gone_url AND id NOT IN gone_url",
     """UPDATE origin SET robots_fetch = NULL, robots_status = NULL, robots_until = 0
     WHERE robots_fetch IN (SELECT id FROM gone_fetch) AND host NOT IN gone_host""",

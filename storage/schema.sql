@@ -126,6 +126,12 @@ CREATE TABLE exclusion (          -- hosts that were purged from this file: neve
   at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE shape (              -- how many URLs of one path with the same set of query keys were admitted
+  id INTEGER PRIMARY KEY,         -- a hash of the host, the path and the keys
+  host INTEGER NOT NULL,
+  n INTEGER NOT NULL
+) STRICT;
+
 -- The host's counters follow the URLs, whatever statement moves them.
 CREATE TRIGGER url_added AFTER INSERT ON url WHEN NEW.due_at IS NOT NULL OR NEW.outcome IS NOT NULL BEGIN
   UPDATE host SET queued = queued + (NEW.due_at IS NOT NULL), skipped = skipped + (NEW.outcome IS 'skipped')

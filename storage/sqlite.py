@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 
 from storage import commit as batches
+from storage.budget import Ledger
 from storage.codec import unpack
 from storage.lock import FileLock
 from storage.migrate import create_file, prepare
@@ -35,6 +36,7 @@ from storage.model import (
 )
 from storage.purge import finish
 from storage.reader import EXCLUDED, SEEDS
+from storage.rescope import rescope as rescoped
 from storage.store import Judge, StoreError, StoreUnreadable
 from storage.text import to_json
 from storage.trouble import Errors, at_open, told
@@ -71,21 +73,6 @@ ORDER BY u.priority, u.depth, u.id"""
 NEXT = """SELECT min(max(u.due_at, h.blocked_until, iif(o.robots_status = 'unreachable', o.robots_until, 0)))
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host WHERE u.due_at IS NOT NULL"""
 TALLY = """UPDATE run SET requests = ?, connections = ?, reused = ?, bytes = ?, progress = ? WHERE id = ?"""
-JUDGED = """SELECT u.id, o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
-WHERE u.id > :after AND NOT u.seed AND u.role IS NULL
-  AND (:links OR EXISTS (SELECT 1 FROM url p WHERE p.id = u.parent AND p.role IS NOT NULL))
-  AND (u.due_at IS NOT NULL AND u.last IS NULL
-  OR u.outcome = 'skipped' AND u.reason IN ('scope', 'include', 'exclude', 'depth', 'limit', 'robots', 'sitemaps'))
-ORDER BY u.id LIMIT 5000"""
-REJUDGE = """UPDATE url SET
-  due_at = iif(e.value->>1 AND url.depth <= :max_depth, coalesce(url.due_at, :now), NULL),
-  outcome = iif(e.value->>1 AND url.depth <= :max_depth, NULL, 'skipped'),
-  reason = iif(e.value->>1, iif(url.depth <= :max_depth, NULL, 'depth'), e.value->>2),
-  detail = iif(e.value->>1, NULL, e.value->>3)
-FROM json_each(:rows) e WHERE url.id = e.value->>0
-  AND (url.due_at IS NULL) = (coalesce(e.value->>1, 0) AND url.depth <= :max_depth) RETURNING url.id"""
-
-
 ANSWERED = "SELECT EXISTS (SELECT 1 FROM fetch WHERE status IS NOT NULL)"
 FROM_THE_FUTURE = (
     "UPDATE url SET due_at = due_at - :ahead WHERE due_at > :now",
@@ -118,7 +105,7 @@ class SqliteStore:
         self._run: int | None = None
         self._fetch = 0
         self._max_depth: int | None = None
-        self._budgets = BUDGETS
+        self._ledger = Ledger(BUDGETS)
         self._alone = False
         self._verification = Verification(path)
         self._verdict: asyncio.Task[StoreError | None] | None = None
@@ -189,7 +176,7 @@ class SqliteStore:
         budgets: Budgets = BUDGETS,
     ) -> Begun:
         self._max_depth = max_depth
-        self._budgets = budgets
+        self._ledger = Ledger(budgets)
         await self._verified(BEFORE)
 
         def work(db: sqlite3.Connection) -> Any:
@@ -258,14 +245,14 @@ class SqliteStore:
         return [_queued(row) for row in rows]
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
-        facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch, self._budgets)
+        facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch, self._ledger.budgets)
         if self._verdict is not None and self._verdict.done():
             await self._verified(0)
             self._verdict = None
         self._fetch += sum(s.fetch is not None for s in batch)  # whatever becomes of it: ids may have gaps
 
         def work(db: sqlite3.Connection) -> None:
-            batches.apply(db, self._names, batch, facts)
+            batches.apply(db, self._names, self._ledger, batch, facts)
             self._note(db, tally)
             if self._alone:
                 db.execute(ALONE, (None, self._run))
@@ -280,12 +267,7 @@ class SqliteStore:
         limit = {"now": now, "max_depth": batches.DEEP if self._max_depth is None else self._max_depth}
 
         def work(db: sqlite3.Connection) -> int:
-            changed, after = 0, 0
-            while rows := db.execute(JUDGED, {"after": after, "links": links}).fetchall():
-                after = rows[-1][0]
-                verdicts = [(row[0], judge(Place(*row[1:]))) for row in rows]
-                judged = to_json([[id_, int(v.admit), v.reason, v.detail] for id_, v in verdicts])
-                changed += len(db.execute(REJUDGE, limit | {"rows": judged}).fetchall())
+            changed = rescoped(db, judge, self._ledger, limit | {"links": links})
             db.execute("DELETE FROM meta WHERE key = 'rescope'")
             return changed
 
@@ -342,11 +324,11 @@ class SqliteStore:
             raise StoreError(f"{self.path} is not open")
         try:
             result: T = await self._db._execute(_transaction, self._db._conn, work)  # type: ignore[no-untyped-call]
-        except Errors as error:
+        except BaseException as error:
             self._names.forget()
-            raise told(error, self.path) from error
-        except BaseException:
-            self._names.forget()
+            self._ledger.forget()
+            if isinstance(error, Errors):
+                raise told(error, self.path) from error
             raise
         return result
 

@@ -28,6 +28,9 @@ ASK = '  ask it: crawler query {file} "SELECT url, status, title FROM pages LIMI
 FAILED = "SELECT reason, count(*) FROM url WHERE outcome = 'failure' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
 TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY queued + skipped DESC, host LIMIT 5"
 SKIPPED = "SELECT reason, count(*) FROM url WHERE outcome = 'skipped' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
+BUDGETS = """SELECT h.name, u.detail, count(*) FROM url u JOIN host h ON h.id = u.host
+WHERE u.outcome = 'skipped' AND u.reason IN ('limit', 'trap') AND u.detail LIKE 'over --%'
+GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 5"""
 
 
 def duration(seconds: float) -> str:
@@ -67,6 +70,8 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in reader.query(sql)[1])
         if reasons:
             lines.append(f"  {title}: {reasons}")
+    for host, over, n in reader.query(BUDGETS)[1]:
+        lines.append(f"  a budget is used up: {n:,} URLs of {printable(host)} are skipped, {over} (0: no limit)")
     lines += _deferred(ending, reader)
     lines += [f"  trouble: {printable(host)}: {printable(what)}" for host, what in reader.query(TROUBLE)[1]]
     if not ending.answered:

@@ -1,0 +1,58 @@
+"""Judging again: what was refused, or waits untried, when the scope or a budget has changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from storage.budget import Ledger
+from storage.model import LinkRow, Place
+from storage.store import Judge
+from storage.text import to_json
+
+JUDGED = """SELECT u.id, u.host, u.depth, u.due_at IS NOT NULL, u.reason, o.name, h.name, u.path
+FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
+WHERE u.id > :after AND NOT u.seed AND u.role IS NULL
+  AND (:links OR EXISTS (SELECT 1 FROM url p WHERE p.id = u.parent AND p.role IS NOT NULL))
+  AND (u.due_at IS NOT NULL AND u.last IS NULL OR u.outcome = 'skipped'
+       AND u.reason IN ('scope', 'include', 'exclude', 'depth', 'limit', 'trap', 'robots', 'sitemaps'))
+ORDER BY u.id LIMIT 5000"""
+REJUDGE = """UPDATE url SET
+  due_at = iif(e.value->>1 AND url.depth <= :max_depth, coalesce(url.due_at, :now), NULL),
+  outcome = iif(e.value->>1 AND url.depth <= :max_depth, NULL, 'skipped'),
+  reason = iif(e.value->>1, iif(url.depth <= :max_depth, NULL, 'depth'), e.value->>2),
+  detail = iif(e.value->>1, NULL, e.value->>3)
+FROM json_each(:rows) e WHERE url.id = e.value->>0
+  AND (url.due_at IS NULL) = (coalesce(e.value->>1, 0) AND url.depth <= :max_depth) RETURNING url.id"""
+
+
+def rescope(db: sqlite3.Connection, judge: Judge, ledger: Ledger, limit: dict[str, int]) -> int:
+    """Apply the rule, then the budgets, to all that was not tried; how many were queued or refused by it.
+
+    ``limit``: ``now`` (Unix ms), ``max_depth``, and ``links``, without which only what sitemaps named is judged.
+    """
+    ledger.forget()
+    changed, after = 0, 0
+    while rows := db.execute(JUDGED, limit | {"after": after}).fetchall():
+        after = rows[-1][0]
+        verdicts = [judge(Place(*row[5:])) for row in rows]
+        _ration(db, rows, verdicts, ledger, limit["max_depth"])
+        judged = to_json([[row[0], int(v.admit), v.reason, v.detail] for row, v in zip(rows, verdicts, strict=True)])
+        changed += len(db.execute(REJUDGE, limit | {"rows": judged}).fetchall())
+    ledger.forget()
+    return changed
+
+
+def _ration(
+    db: sqlite3.Connection, rows: list[Any], verdicts: list[LinkRow], ledger: Ledger, max_depth: int
+) -> None:
+    """Of those that would be queued now, only as many as the budgets have room for. What robots.txt refused had room."""
+    back = [
+        i
+        for i, (_, _, depth, queued, reason, *_) in enumerate(rows)
+        if verdicts[i].admit and not queued and depth is not None and depth <= max_depth and reason != "robots"
+    ]
+    hosts = {rows[i][1] for i in back}
+    for i, refusal in zip(back, ledger.admit(db, [(rows[i][1], rows[i][7]) for i in back], hosts), strict=True):
+        if refusal:
+            verdicts[i] = verdicts[i]._replace(admit=False, reason=refusal[0], detail=refusal[1])
