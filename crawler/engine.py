@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from crawler.clock import Clock
 from crawler.exclude_file import ExcludeFile
 from crawler.fetch import Fetcher, ResolveError
 from crawler.fetch.addresses import endpoint, group
+from crawler.fetch.robots import read as read_robots
 from crawler.frontier.exclusions import Exclusions, purged
 from crawler.frontier.frontier import Frontier
+from crawler.frontier.robots_visit import readable
 from crawler.frontier.scope import Scope
 from crawler.frontier.sitemap_visit import recalled
 from crawler.frontier.supply import judge_again
@@ -311,8 +313,12 @@ class Engine:
                 outcome.share.free()
 
     async def _settle(self, visit: Visit, outcome: Outcome) -> None:
+        rules = None
+        if visit.kind is Kind.ROBOTS and outcome.ok:
+            outcome = replace(outcome, body=readable(outcome))
+            rules = await read_robots(outcome.body, self.spec.token)
         extract = await self._extract(visit, outcome)
-        settlement = self.frontier.settle(visit, outcome, extract)
+        settlement = self.frontier.settle(visit, outcome, extract, rules)
         if self._on_pages and settlement.outcome == "page" and visit.id is not None:
             self._pages[visit.id] = _page(visit, outcome, extract, settlement)
         await self.writer.put(settlement)

@@ -161,7 +161,8 @@ WHERE u.outcome = 'page';
 -- each attempt, our own robots.txt and sitemap fetches included
 CREATE VIEW fetches AS SELECT
   o.name || u.path AS url, strftime('%Y-%m-%dT%H:%M:%fZ', f.at / 1000.0, 'unixepoch') AS at, f.outcome, f.reason,
-  f.status, f.elapsed_ms, coalesce(b.size, f.wire_size) AS size, f.attempt, f.run, f.address, f.truncated, f.id AS id
+  f.status, f.elapsed_ms, coalesce(b.size, f.wire_size) AS size, f.attempt, f.run, f.address, f.truncated, f.id AS id,
+  f.parse
 FROM fetch f JOIN url u ON u.id = f.url JOIN origin o ON o.id = u.origin LEFT JOIN body b ON b.id = f.body;
 
 -- each edge; the text is that of the first link from src to dst of this kind

@@ -28,8 +28,9 @@ def test_d1_a_killed_crawl_ends_as_an_uninterrupted_one(loop: KillLoop) -> None:
     assert loop.report.total == 6
 
 
-def test_d1_a_kill_repeats_no_more_than_what_was_in_hand(loop: KillLoop) -> None:
-    """No URL is asked for more often than its kills in flight explain; each kill loses ≤ connections + 200 requests."""
+def test_d1_r7_a_kill_repeats_no_more_than_what_was_in_hand(loop: KillLoop) -> None:
+    """No URL, robots.txt included, is asked for more often than its kills in flight explain; a kill loses
+    ≤ connections + 200 requests."""
     assert loop.report.overdrawn == []
     assert max(loop.report.lost, default=0) <= loop.allowance
     assert loop.report.extra <= loop.report.total * loop.allowance

@@ -157,7 +157,7 @@ def _spec(reader: Reader) -> CrawlSpec:
 
 def robots(reader: Reader, place: Place, spec: CrawlSpec) -> str:
     """What the origin's robots.txt says about the URL, with the rule and its line."""
-    from crawler.fetch.robots import Robots
+    from crawler.fetch.robots import LIMIT, Robots
     from storage.codec import unpack
 
     row = reader.one(ROBOTS, (place.origin,))
@@ -170,8 +170,13 @@ def robots(reader: Reader, place: Place, spec: CrawlSpec) -> str:
         return f"unreachable: nothing of {place.origin} may be fetched (RFC 9309 §2.3.1.4); asked again at {until}"
     if data is None:
         return "there is none: everything is allowed"
-    verdict = Robots.parse(unpack(codec, data)).verdict(spec.token, place.url)
+    rules = Robots.parse(unpack(codec, data))
+    verdict = rules.verdict(spec.token, place.url)
     rule = f"by line {verdict.line}: {verdict.rule}" if verdict.rule else "no rule matches"
+    if rules.html:
+        rule += " (robots.txt is an HTML page)"
+    if rules.truncated and not verdict.rule:
+        rule += f" in the first {LIMIT:,} bytes of robots.txt, and it has more"
     return f"{'allowed' if verdict.allowed else 'refused'}, {rule}"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from crawler.clock import Clock
+from crawler.fetch.robots import Robots
 from crawler.frontier import network, optout, politeness, settling
 from crawler.frontier.exclusions import Exclusions
 from crawler.frontier.network import Network, Whose
@@ -174,12 +175,12 @@ class Frontier:
         if visit.handle[0] is host and visit.sent_at is not None:
             host.next_at = max(host.next_at, visit.sent_at + host.delay)
 
-    def settle(self, visit: Visit, outcome: Outcome, extract: Extract) -> Settlement:
-        """What the outcome means, with the host's clocks as they are now."""
+    def settle(self, visit: Visit, outcome: Outcome, extract: Extract, rules: Robots | None = None) -> Settlement:
+        """What the outcome means, with the host's clocks as they are now. ``rules``: the robots.txt that it brought."""
         host: Host = visit.handle[0]
         wall = self.clock.wall()
         if visit.kind is Kind.ROBOTS:
-            settlement = self._settle_robots(visit, outcome, extract, wall)
+            settlement = self._settle_robots(visit, outcome, extract, wall, rules)
         else:
             if self.spec.respect_ai_optout and outcome.ok and visit.kind is Kind.PAGE:
                 extract = self._respected(host, visit, outcome, extract)
@@ -197,12 +198,16 @@ class Frontier:
         why = optout.reserved(outcome, extract, signals)
         return optout.withheld(extract, why) if why and extract.digest else extract
 
-    def _settle_robots(self, visit: Visit, outcome: Outcome, extract: Extract, wall: int) -> Settlement:
+    def _settle_robots(
+        self, visit: Visit, outcome: Outcome, extract: Extract, wall: int, rules: Robots | None
+    ) -> Settlement:
         errand: Errand = visit.errand
         home = self.bench.hosts.get(errand.home)
         before = home.robots.get(errand.origin) if home else None
         wanted = self.spec.sitemaps != "ignore" and self.scope.reaches(errand.origin, errand.home)
-        result = settle_robots(visit, outcome, extract, before, now=self.clock.now(), wall=wall, sitemaps=wanted)
+        result = settle_robots(
+            visit, outcome, extract, before, now=self.clock.now(), wall=wall, sitemaps=wanted, rules=rules
+        )
         if result.next is not None and self._barred(result.next.place.host):
             fetch = result.settlement.fetch  # a redirect to where nobody may ask is as good as no answer
             result = settle_robots(visit, Outcome(visit.url, 503), extract, before, now=self.clock.now(), wall=wall)

@@ -16,6 +16,7 @@ from crawler.visit import RETRY, Charge, Fault, Outcome
 DAY = 86_400.0
 ROBOTS_FRESH = DAY  # RFC 9309 §2.4: not longer than 24 hours
 ROBOTS_RETRY = 300.0  # an unreachable robots.txt is asked for again after 5 min, doubling up to a day
+ROBOTS_TRIES = 38  # failures in a row that take 30 days at least, and then it counts as absent (RFC 9309 §2.3.1.4)
 CRAWL_DELAY_MOST = 300.0  # seconds: a host that asks for more is left alone altogether
 BREAKER_AT = 5  # requests in a row without an answer
 BREAKER_FIRST, BREAKER_MOST = 60.0, 3600.0

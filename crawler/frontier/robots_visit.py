@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crawler.clock import ms
-from crawler.fetch.robots import Robots, availability
+from crawler.fetch.robots import Robots, availability, whole_lines
 from crawler.frontier import politeness
 from crawler.frontier.settling import USABLE_REDIRECTS, fetch_row
 from crawler.frontier.sitemap_visit import named
@@ -16,8 +16,12 @@ from storage.model import BodyRow, OriginRow, Settlement
 
 HOPS = 5  # RFC 9309 §2.3.1.2: at least five consecutive redirects
 
+BROKEN = ("cut", "time")  # bodies that are no whole file
+BROKEN_TRIES = 2  # as often it is asked again, as a page is (H9); then what came whole is read
+
 HOPELESS = frozenset({Fault.DNS_NXDOMAIN, Fault.ADDRESS_REFUSED, Fault.PORT_REFUSED})
-"""Nobody is there to be impolite to: the pages' own visits meet the same fault, and say so at the pages."""
+"""Nobody is there to be impolite to: the pages' own visits meet the same fault, and say so at the pages. (A redirect
+that ends so is another matter: the host itself is there.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,10 @@ def settle_robots(
     now: float,
     wall: int,
     sitemaps: bool = False,
+    rules: Robots | None = None,
 ) -> RobotsResult:
     """Decide what an origin's robots.txt says after this answer; ``before``: what it said so far; ``sitemaps``: whether
-    those it names are wanted."""
+    those it names are wanted; ``rules``: its body, if it has been read already."""
     errand: Errand = visit.errand
     fetch = fetch_row(outcome, "robots", wall, errand.hops + 1)
     if outcome.fault is not None and not politeness.charged(outcome.reason):
@@ -48,18 +53,29 @@ def settle_robots(
     hop = _hop(errand, visit, outcome) if outcome.status in USABLE_REDIRECTS else None
     if hop is not None and hop.hops <= HOPS:
         return RobotsResult(Settlement(visit.place, fetch=fetch), next=hop)
-    state = _state(outcome, before, now, wall)
+    if outcome.fault in HOPELESS and errand.hops == 0:
+        state = RobotsState("absent", now + politeness.ROBOTS_RETRY)
+    else:
+        state = _state(outcome, before, now, wall, rules)
     if hop is not None:  # more than five: "unavailable", which is as good as none
         state = RobotsState("absent", now + politeness.ROBOTS_FRESH)
     body = (
         BodyRow(extract.digest, extract.size, extract.codec, extract.packed)
-        if state.status == "ok" and outcome.ok
+        if state.status == "ok" and state.failures == 0
         else None
     )
     row = OriginRow(errand.origin, state.status, None, wall + ms(state.until - now), state.failures)
-    known = state.robots if outcome.ok and sitemaps else None
-    links = named(known, errand.origin, errand.home) if known else ()
+    known = state.robots if body is not None else None
+    links = named(known, errand.origin, errand.home) if known and sitemaps else ()
+    if known and known.html:
+        fetch = replace(fetch, parse="not robots.txt: HTML")
     return RobotsResult(Settlement(visit.place, fetch=fetch, body=body, links=links, origins=(row,)), state)
+
+
+def readable(outcome: Outcome) -> bytes:
+    """What may be read of a robots.txt's body: of one that ended too early not the last line, half of which may be missing
+    and would open what the whole forbids (R8). `Robots.parse` itself sees to what our own limit cut."""
+    return whole_lines(outcome.body) if outcome.truncated in BROKEN else outcome.body
 
 
 def _hop(errand: Errand, visit: Visit, outcome: Outcome) -> Errand | None:
@@ -72,17 +88,21 @@ def _hop(errand: Errand, visit: Visit, outcome: Outcome) -> Errand | None:
     return None if target == visit.place else Errand(errand.origin, errand.home, target, errand.hops + 1)
 
 
-def _state(outcome: Outcome, before: RobotsState | None, now: float, wall: int) -> RobotsState:
+def _state(
+    outcome: Outcome, before: RobotsState | None, now: float, wall: int, rules: Robots | None = None
+) -> RobotsState:
     status = "unreachable" if outcome.status is None else availability(outcome.status)
-    if outcome.fault in HOPELESS:
-        return RobotsState("absent", now + politeness.ROBOTS_RETRY)
+    failures = before.failures + 1 if before else 1
+    if outcome.truncated in BROKEN and failures <= BROKEN_TRIES:
+        status = "unreachable"
     if status == "ok":
-        return RobotsState("ok", now + politeness.ROBOTS_FRESH, Robots.parse(outcome.body))
+        return RobotsState("ok", now + politeness.ROBOTS_FRESH, rules or Robots.parse(readable(outcome)))
     if status == "absent":
         return RobotsState("absent", now + politeness.ROBOTS_FRESH)
-    failures = before.failures + 1 if before else 1
     asked = politeness.retry_after(outcome.header("retry-after"), wall / 1000)
     until = now + max(politeness.robots_retry(failures), asked or 0.0)
     if before is not None and before.robots is not None:
         return RobotsState("ok", until, before.robots, failures)  # the last copy holds while it cannot be asked
+    if failures >= politeness.ROBOTS_TRIES:
+        return RobotsState("absent", until, None, failures)
     return RobotsState("unreachable", until, None, failures)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from crawler.clock import Clock, ms
-from crawler.fetch.robots import Robots
+from crawler.fetch.robots import Robots, read
 from crawler.frontier import politeness
 from crawler.frontier.workbench import Host, RobotsState
 from crawler.spec import CrawlSpec
@@ -27,9 +29,17 @@ class Times:
         return self._clock.wall() + ms(mono - self._clock.now()) if mono > 0 else 0
 
 
-def host_of(row: HostRow, spec: CrawlSpec, times: Times, *, rested_at: float | None) -> Host:
+async def rules_of(row: HostRow, agent: str) -> dict[str, Robots]:
+    """The stored robots.txt files of a host's origins, read without holding up the event loop."""
+    return {o.origin: await read(o.body, agent) for o in row.origins if o.body is not None}
+
+
+def host_of(
+    row: HostRow, spec: CrawlSpec, times: Times, *, rested_at: float | None, rules: Mapping[str, Robots] | None = None
+) -> Host:
     """A host in hand. ``rested_at``: when the run began, if the crawl is a resumed one: what was in flight when the last
-    run ended is not known, so everybody is left alone for a delay from then on (FAULTS D21)."""
+    run ended is not known, so everybody is left alone for a delay from then on (FAULTS D21). ``rules``: as `rules_of` has
+    read them; else they are read here."""
     crawl_delay = None if row.crawl_delay is None else row.crawl_delay / 1000
     standing = politeness.Standing(row.latency / 1000, row.slowed / 1000, row.failures, row.throttled)
     delay = politeness.delay_of(spec, crawl_delay, standing)
@@ -46,12 +56,13 @@ def host_of(row: HostRow, spec: CrawlSpec, times: Times, *, rested_at: float | N
         closed=politeness.closed(spec, crawl_delay),
         pages=row.pages,
         most=spec.max_pages_per_host,
-        robots={o.origin: _robots(o, times) for o in row.origins if o.status is not None},
+        robots={o.origin: _robots(o, times, (rules or {}).get(o.origin)) for o in row.origins if o.status is not None},
     )
 
 
-def _robots(row: OriginRow, times: Times) -> RobotsState:
-    rules = Robots.parse(row.body) if row.body is not None else None
+def _robots(row: OriginRow, times: Times, rules: Robots | None) -> RobotsState:
+    if rules is None and row.body is not None:
+        rules = Robots.parse(row.body)
     return RobotsState(row.status or "absent", times.mono(row.until), rules, row.failures)
 
 

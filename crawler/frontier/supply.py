@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from crawler.clock import Clock, ms
 from crawler.frontier.scope import Scope
 from crawler.frontier.settling import judged
-from crawler.frontier.stored import Times, host_of
+from crawler.frontier.stored import Times, host_of, rules_of
 from crawler.frontier.workbench import Errand, Host, Workbench
 from crawler.spec import CrawlSpec
 from storage.model import HostRow, Queued, Settlement
@@ -199,7 +199,7 @@ class Supply:
         for row in rows:
             host = bench.hosts.get(row.name)
             if host is None:
-                self._take(row)
+                await self._take(row)
             else:  # it was in hand for a robots.txt redirect only, before the store knew it
                 host.id, host.more = row.id, True
         self._new_hosts |= len(rows) == room
@@ -210,7 +210,7 @@ class Supply:
         known = {row.name: row for row in await self._store.hosts(0, horizon=0, names=list(wanted))}
         for name, errands in wanted.items():
             if name not in self._bench.hosts:
-                host = self._take(known.get(name) or HostRow(0, name))
+                host = await self._take(known.get(name) or HostRow(0, name))
                 host.more = host.id > 0
             for errand in errands:
                 self._bench.send(errand, self._bench.hosts[name])
@@ -257,9 +257,10 @@ class Supply:
                 self._bench.feed(host, mine)
                 self._fruitless = 0
 
-    def _take(self, row: HostRow) -> Host:
+    async def _take(self, row: HostRow) -> Host:
         """Bring a host into hand; one that is excluded only for its queue to be refused."""
-        host = host_of(row, self._spec, self._times, rested_at=self._rested_at)
+        rules = await rules_of(row, self._spec.token)
+        host = host_of(row, self._spec, self._times, rested_at=self._rested_at, rules=rules)
         self._bench.add(host)
         if why := self._scope.exclusions.host(host.name):
             self._bench.bar(host, why, self._clock.now())
