@@ -13,9 +13,14 @@ _SECRET = re.compile(
 _USERINFO = re.compile(r"(?<=//)[^/?#\s<>\"\\]*@")
 
 
-def printable(text: str) -> str:
-    """The text on one line, every control character shown as ``\\xNN`` or ``\\uNNNN``."""
-    return _UNSAFE.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+def printable(text: str, *, tabs: bool = False) -> str:
+    """The text on one line, every control character (but ``tabs``) shown as ``\\xNN`` or ``\\uNNNN``."""
+    return "\t".join(_UNSAFE.sub(_shown, part) for part in text.split("\t")) if tabs else _UNSAFE.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    n = ord(found[0])
+    return f"\\x{n:02x}" if n < 256 else f"\\u{n:04x}"
 
 
 def discreet(url: str) -> str:

@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from crawler.text import printable
+
 USAGE, DEFERRED, BUG, STORE, LOCKED, INTERRUPTED = 2, 3, 70, 74, 75, 130
 
 
@@ -53,7 +55,8 @@ def _ours(error: BaseException) -> int:
 
 
 def say(text: str) -> None:
-    """One message for a person, on stderr; nobody listening is no error."""
+    """One message for a person, on stderr, with nothing in it that draws; nobody listening is no error."""
+    text = "\n".join(printable(line, tabs=True) for line in text.split("\n"))
     try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
     except (OSError, ValueError):

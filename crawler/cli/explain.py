@@ -60,11 +60,12 @@ def explain(file: Path, url: str, as_json: bool) -> None:
     what happens next. Works for URLs the crawl never met, and while it runs."""
     from dataclasses import asdict
 
+    from crawler.cli.output import as_json as as_json_text
     from storage.reader import open_reader
 
     with open_reader(file) as reader:
         found = explanation(reader, url)
-    click.echo(json.dumps(asdict(found), ensure_ascii=False) if as_json else "\n".join(lines(found)))
+    click.echo(as_json_text(asdict(found)) if as_json else "\n".join(lines(found)))
 
 
 def explanation(reader: Reader, asked: str) -> Explanation:

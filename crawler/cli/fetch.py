@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,6 +34,7 @@ def fetch(urls: tuple[str, ...], connections: int, per_host: int, as_json: bool,
 
     from crawler.api import loop_factory
     from crawler.cli.options import given
+    from crawler.cli.output import as_json as as_json_text
     from crawler.fetch.many import fetch_all
     from crawler.spec import from_mapping
 
@@ -42,7 +42,7 @@ def fetch(urls: tuple[str, ...], connections: int, per_host: int, as_json: bool,
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         outcomes = runner.run(fetch_all(read_seeds(urls), limit=connections, limit_per_host=per_host, spec=spec))
     for outcome in outcomes:
-        click.echo(json.dumps(as_object(outcome), ensure_ascii=False) if as_json else line(outcome))
+        click.echo(as_json_text(as_object(outcome)) if as_json else line(outcome))
     if not all(o.status is not None and o.status < 400 for o in outcomes):
         raise click.exceptions.Exit(1)
 

@@ -28,13 +28,22 @@ def write_rows(
     elif form == "csv":
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(names)
-        writer.writerows([_cell(v, raw) for v in row] for row in counted)
+        shown = _on_terminal if out.isatty() else _cell
+        writer.writerows([shown(v, raw) for v in row] for row in counted)
     elif form == "jsonl":
         for row in counted:
-            out.write(json.dumps(_object(names, row), ensure_ascii=False) + "\n")
+            out.write(as_json(_object(names, row), out) + "\n")
     else:
         _json(names, counted, out)
     return counted.n
+
+
+def as_json(value: Any, out: IO[str] | None = None) -> str:
+    """One line of JSON for ``out`` (default stdout): in UTF-8 for programs, in ASCII on a terminal, where nothing in it can
+    draw (FAULTS O1); the same value either way."""
+    if (out or sys.stdout).isatty():
+        return json.dumps(value).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False)
 
 
 class _Counted:
@@ -66,7 +75,7 @@ def _plain(name: str, value: Any) -> Any:
 def _json(names: list[str], rows: Iterable[Row], out: IO[str]) -> None:
     mark = "["
     for row in rows:
-        out.write(mark + "\n" + json.dumps(_object(names, row), ensure_ascii=False))
+        out.write(mark + "\n" + as_json(_object(names, row), out))
         mark = ","
     out.write("\n]\n" if mark == "," else "[]\n")
 
@@ -77,6 +86,11 @@ def _cell(value: Any, raw: bool) -> Any:
     if not raw and isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return "'" + value  # a spreadsheet would take it for a formula
     return value
+
+
+def _on_terminal(value: Any, raw: bool) -> Any:
+    cell = _cell(value, raw)
+    return printable(cell) if isinstance(cell, str) else cell
 
 
 def _table(names: list[str], rows: Iterable[Row], out: IO[str]) -> None:

@@ -12,7 +12,8 @@ import click
 @click.argument("url")
 @click.option("--headers", is_flag=True, help="the stored response headers instead of the body")
 def show(file: Path, url: str, headers: bool) -> None:
-    """The stored body of URL, byte for byte as decoded; exit 1 when there is none."""
+    """The stored body of URL, byte for byte as decoded; exit 1 when there is none. On a terminal control characters are
+    shown as \\xNN, so that a page cannot draw."""
     import sys
 
     from crawler.text import printable
@@ -31,7 +32,10 @@ def show(file: Path, url: str, headers: bool) -> None:
         )
         raise click.exceptions.Exit(1)
     if headers:
-        click.echo("".join(f"{name}: {printable(value)}\n" for name, value in found.headers), nl=False)
+        click.echo("".join(f"{printable(name)}: {printable(value)}\n" for name, value in found.headers), nl=False)
+    elif sys.stdout.isatty():
+        text = (found.content or b"").decode("utf-8", "replace")
+        click.echo("\n".join(printable(line, tabs=True) for line in text.split("\n")))
     else:
         sys.stdout.buffer.write(found.content or b"")
         sys.stdout.buffer.flush()
