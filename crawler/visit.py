@@ -99,7 +99,7 @@ RETRY: Mapping[str, Retry] = {
     "protocol": Retry(2, (30.0,), Charge.URL),
     "proxy": Retry(3, (30.0,), Charge.LOCAL),
     "local": Retry(1_000_000, (1.0,), Charge.LOCAL),
-    "offline": Retry(1_000_000, (5.0,), Charge.NETWORK),
+    "offline": Retry(1_000_000, (1.0,), Charge.NETWORK),
     "cut": Retry(3, _QUICK, Charge.URL),
     "http_408": Retry(3, _QUICK, Charge.URL),
     "http_425": Retry(3, _QUICK, Charge.URL),

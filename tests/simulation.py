@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 from crawler.engine import Ending, Engine, Stop
 from crawler.fetch import ResolveError, Stats
@@ -239,7 +240,7 @@ class World:
         """A run from these seeds (or on from where it was), in a loop of its own."""
         loop = Loop()
         loop.clock.now = self.time
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        with patch("crawler.writer.POLL", 0.25), asyncio.Runner(loop_factory=lambda: loop) as runner:
             ending = runner.run(self._run([admit(seed) for seed in seeds], limit))
             self.time = loop.time()
         return ending

@@ -233,7 +233,9 @@ class Frontier:
 
     def refuse(self, refusal: Refusal) -> Settlement:
         row = refusal.row
-        return Settlement(row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts, role=row.role)
+        return Settlement(
+            row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts, role=row.role
+        )
 
     def exclude(self, exclusions: Exclusions) -> None:
         """Who is excluded from now on: nobody asks them again, those already asked may answer (FAULTS L8)."""
@@ -380,6 +382,9 @@ class Frontier:
         """Seconds until the store is looked at again, news apart; None: the run is over."""
         if self.limit_reached or self.network.hopeless(self.clock.now()):
             return None
+        if self.network.patient(self.clock.now()):
+            self._supply.look_everywhere()
+            return network.PROBE
         if self.unsettled or self._lookups or self._supply.busy():
             return max(1.0, min(30.0, self.spec.patience / 2))
         return await self._supply.rest()
@@ -393,7 +398,7 @@ class Frontier:
             hosts=len(turns),
             waiting=sum(at > now for at, _ in turns),
             longest=max((h.delay for at, h in turns if at > now), default=0.0),
-            paused=self._pause if self.paused_until > now else "",
+            paused=self.network.down or (self._pause if self.paused_until > now else ""),
         )
 
 
@@ -406,7 +411,7 @@ def _charged_to(whose: Whose, outcome: Outcome, why: str) -> Outcome:
             outcome, fault=Fault.CONNECT_FAILED, reason=outcome.reason.replace("offline", "connect_failed", 1)
         )
     fault = Fault.LOCAL if whose is Whose.MACHINE else Fault.OFFLINE
-    text = "this process was stopped meanwhile" if whose is Whose.MACHINE else why
+    text = "this process was stopped meanwhile" if whose is Whose.MACHINE else why or "our own network was gone"
     return Outcome(
         outcome.url, None, f"{fault.value}: {text}", elapsed_ms=outcome.elapsed_ms, fault=fault, sent_at=outcome.sent_at
     )

@@ -18,7 +18,7 @@ from crawler.visit import Fault, Outcome
 from storage.model import Place
 
 SILENCE = 10.0  # seconds without any answer, after which failures may be our network's
-QUESTION = 15.0  # seconds a question stays open and a failure counts: longer than a connection may take
+QUESTION = 15.0  # seconds a question stays open: longer than a connection may take. A failure counts for twice as long
 ENOUGH = 20  # hosts that fail at once; all of them, where fewer are being asked
 PORTAL_WINDOW, PORTAL_HOSTS = 60.0, 20  # more hosts than these, all redirected to one (FAULTS N8)
 PROBE = 5.0  # seconds between two visits while the network is gone
@@ -87,14 +87,19 @@ class Network:
                 self._answered(now)
             return Whose.HOST
         if self.down:
-            return Whose.NETWORK if self._heard_at is not None or now - self._since < SILENT_MOST else Whose.HOST
+            return Whose.NETWORK if self._heard_at is not None or self.patient(now) else Whose.HOST
         if portal is not None:
             return self._redirected(portal, place.host, now, others)
         return self._fault(place.host, outcome.fault, began, now, others, known=known)
 
+    def patient(self, now: float) -> bool:
+        """Whether an outage is waited for."""
+        most = SILENT_MOST if self._heard_at is None else OUTAGE_MOST
+        return bool(self.down) and now - self._since < most
+
     def hopeless(self, now: float) -> bool:
-        """Whether the outage has lasted for so long that the run had better end."""
-        return bool(self.down) and now - self._since >= OUTAGE_MOST
+        """Whether an outage has lasted for so long that the run had better end."""
+        return bool(self.down) and self._heard_at is not None and not self.patient(now)
 
     def _answered(self, now: float) -> None:
         if self.down:
@@ -108,11 +113,11 @@ class Network:
     ) -> Whose:
         if fault in SUSPECT and (began < self._returned or now < self._returned + ECHO):
             return Whose.NETWORK
-        if fault not in SUSPECT or known:
-            return Whose.HOST
-        failed = self._failed = {h: at for h, at in self._failed.items() if at > now - QUESTION} | {host: now}
-        waiting = _count(others, failed, ENOUGH)
         certain = fault is Fault.OFFLINE  # the kernel itself knows no way out: then a single host is enough
+        if fault not in SUSPECT or (known and not certain):
+            return Whose.HOST
+        failed = self._failed = {h: at for h, at in self._failed.items() if at > now - 2 * QUESTION} | {host: now}
+        waiting = _count(others, failed, ENOUGH)
         silent = self._heard_at is None or now - self._heard_at >= SILENCE
         if (len(failed) >= ENOUGH or not waiting) and (certain or (silent and len(failed) > 1)):
             return self._gone(now, f"our own network seems gone, nobody answers ({', '.join([*failed][:3])}, ...)")

@@ -62,6 +62,8 @@ class Standing:
         """The standing after this outcome. ``base``: its delay in s when it behaves. ``blocked``: it is being left alone
         already, so this was in flight when that began, and makes nothing worse a second time."""
         if outcome.status is None:
+            if outcome.fault is Fault.OFFLINE:  # excused, and no witness any more until it answers
+                return replace(self, failures=max(self.failures, 1))
             if not connect_failed(outcome):
                 return self
             late = outcome.elapsed_ms / 1000 if outcome.fault is Fault.TIMEOUT else 0.0

@@ -143,7 +143,7 @@ class Supply:
             return None  # the latter: due, and yet nobody may be asked, as when its robots.txt leads to a blocked host
         self._fruitless += 1
         self._parked.clear()
-        self._look_everywhere()
+        self.look_everywhere()
         return max(wait, 0.05)
 
     async def sleep(self, seconds: float) -> None:
@@ -161,9 +161,9 @@ class Supply:
         """The scope has widened: what it refused is judged again."""
         self._widened = False
         await judge_again(self._store, self._scope, now=self._clock.wall())
-        self._look_everywhere()
+        self.look_everywhere()
 
-    def _look_everywhere(self) -> None:
+    def look_everywhere(self) -> None:
         self._new_hosts = True
         for host in self._bench.hosts.values():
             host.more = True
