@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage import sitemaps
+from storage import repeats, sitemaps
 from storage.budget import Ledger
 from storage.model import BUDGETS, BodyRow, Budgets, HostRow, LinkRow, Place, Role, Settlement
 from storage.text import to_json
@@ -39,7 +39,8 @@ FROM temp.target WHERE true ON CONFLICT (origin, path) DO NOTHING"""
 NEWCOMERS = """SELECT t.n FROM json_each(:asked) e JOIN temp.target t ON t.n = e.value
 LEFT JOIN url u ON u.origin = t.origin AND u.path = t.path
 WHERE min(t.depth, coalesce(u.depth, t.depth)) <= :max_depth AND (u.id IS NULL OR u.due_at IS NULL AND (u.outcome IS NULL
-  OR u.outcome = 'skipped' AND u.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'redirects', 'sitemaps')))
+  OR u.outcome = 'skipped' AND (u.detail = :same
+     OR u.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'redirects', 'sitemaps'))))
 ORDER BY t.n"""
 OVER = """UPDATE temp.target SET admit = 0, reason = e.value->>1, detail = e.value->>2
 FROM json_each(?) e WHERE target.n = e.value->>0"""
@@ -54,7 +55,7 @@ PROMOTE = """UPDATE url SET
 FROM temp.target t
 WHERE url.id = t.id AND t.admit AND url.due_at IS NULL
   AND (url.outcome IS NULL OR url.outcome = 'skipped'
-       AND url.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'sitemaps')
+       AND (url.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'sitemaps') OR url.detail = :same)
        AND (url.reason <> 'depth' OR url.depth <= :max_depth))"""
 REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.detail FROM temp.target t
 WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
@@ -212,9 +213,9 @@ class Facts:
     budgets: Budgets = BUDGETS
 
     @property
-    def limit(self) -> dict[str, int]:
+    def limit(self) -> dict[str, Any]:
         deep = DEEP if self.max_depth is None else self.max_depth
-        return {"now": self.now, "max_depth": deep, "redirects": self.budgets.redirects}
+        return {"now": self.now, "max_depth": deep, "redirects": self.budgets.redirects, "same": repeats.SAME}
 
 
 def apply(db: sqlite3.Connection, names: Names, ledger: Ledger, batch: Sequence[Settlement], facts: Facts) -> None:
@@ -223,10 +224,12 @@ def apply(db: sqlite3.Connection, names: Names, ledger: Ledger, batch: Sequence[
     surveyed = {names.hosts[s.place.host] for s in batch if s.role is not None}
     if surveyed:
         batch = sitemaps.trimmed(db, batch, names.hosts)
+    batch, again = repeats.closed(db, batch, names.hosts)
     targets, edges, owns = _collect(batch, names, facts.budgets.redirects)
     _discover(db, targets, facts.limit, ledger)
     bodies = _Bodies([s.body for s in batch if s.body])
     bodies.write(db)
+    again.note(db)
     fetch_ids = _fetches(db, batch, bodies, owns, facts)
     _settle(db, batch, fetch_ids, facts.now)
     db.execute(UNLINK, (to_json([s.url_id for s in batch if s.outcome in LINKING and s.reason is None]),))
@@ -295,7 +298,7 @@ def _sitemaps(s: Settlement, targets: Targets, edges: list[list[Any]], own: int 
             targets.roles.append((edge[1], own, link.role))
 
 
-def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, int], ledger: Ledger) -> None:
+def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, Any], ledger: Ledger) -> None:
     db.execute(CLEAR)
     if targets.rows:
         plain = [row if row[6] or row[8] or row[9] else row[:6] for row in targets.rows]  # half of the JSON
@@ -305,7 +308,7 @@ def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, int], l
         db.execute(IDENTIFY)
 
 
-def _ration(db: sqlite3.Connection, rows: list[list[Any]], limit: dict[str, int], ledger: Ledger) -> None:
+def _ration(db: sqlite3.Connection, rows: list[list[Any]], limit: dict[str, Any], ledger: Ledger) -> None:
     """Refuse what is new and exceeds a budget. Which of many is new is asked only where a budget may not do."""
     tight = ledger.tight(db, Counter([row[1] for row in rows if row[5] and not row[8]]))
     asked = [n for n, row in enumerate(rows) if row[5] and not row[8] and (row[1] in tight or "?" in row[2])]
@@ -318,7 +321,7 @@ def _ration(db: sqlite3.Connection, rows: list[list[Any]], limit: dict[str, int]
         db.execute(OVER, (to_json(refused),))
 
 
-def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, int]) -> int:
+def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, Any]) -> int:
     """Pass lower depths on, first to the targets, then along stored links; how many were readmitted that only depth or
     redirects had refused."""
     changed: set[int] = set()

@@ -38,6 +38,7 @@ UNTIE = (  # what other hosts' rows say of them
     WHERE outcome = 'redirect' AND id NOT IN gone_url
       AND id IN (SELECT src FROM link WHERE kind = 'redirect' AND dst IN gone_url)""",
     "DELETE FROM shape WHERE host IN gone_host",
+    "DELETE FROM repeat WHERE host IN gone_host",
     "UPDATE url SET parent = NULL WHERE parent IN gone_url AND id NOT IN gone_url",
     """UPDATE origin SET robots_fetch = NULL, robots_status = NULL, robots_until = 0
     WHERE robots_fetch IN (SELECT id FROM gone_fetch) AND host NOT IN gone_host""",

@@ -132,6 +132,13 @@ CREATE TABLE shape (              -- how many URLs of one path with the same set
   n INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE repeat (             -- how many pages of a host had a body that was known when they came
+  host INTEGER NOT NULL,
+  body INTEGER NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (host, body)
+) STRICT, WITHOUT ROWID;
+
 -- The host's counters follow the URLs, whatever statement moves them.
 CREATE TRIGGER url_added AFTER INSERT ON url WHEN NEW.due_at IS NOT NULL OR NEW.outcome IS NOT NULL BEGIN
   UPDATE host SET queued = queued + (NEW.due_at IS NOT NULL), skipped = skipped + (NEW.outcome IS 'skipped')
