@@ -91,8 +91,9 @@ FETCHES = """INSERT INTO fetch (id, url, run, body, at, outcome, reason, status,
   truncated, address, mime, charset, title, robots, parse, headers, data)
 SELECT value->>0, coalesce(value->>1, (SELECT id FROM temp.target WHERE n = value->>2)), :run,
   (SELECT id FROM body WHERE digest = substr(:digests, 32 * (value->>3) + 1, 32)),
-  value->>4, value->>5, value->>6, value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, value->>13,
-  value->>14, value->>15, value->>16, value->>17, value->>18, value->>19
+  value->>4, value->>5, value->>6, value->>7, min(value->>8, 9223372036854775807), value->>9,
+  min(value->>10, 9223372036854775807), value->>11, value->>12, value->>13, value->>14,
+  value->>15, value->>16, value->>17, value->>18, value->>19
 FROM json_each(:rows)"""
 SETTLE = """UPDATE url SET due_at = iif(role IS e.value->>7, e.value->>1, :now), attempts = e.value->>2,
   last = coalesce(e.value->>6, last),

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 
 from storage import commit as batches
+from storage import disk
 from storage.budget import Ledger
 from storage.codec import unpack
 from storage.lock import FileLock
@@ -125,6 +126,11 @@ class SqliteStore:
         """Lock, create or check the file. Raises StoreLocked, StoreUnreadable or StoreBlocked, and then nothing was written."""
         if not self.path.parent.is_dir():
             raise StoreUnreadable(f"cannot create {self.path}: the folder {self.path.parent} does not exist")
+        if (kind := disk.network(self.path.parent.resolve())) is not None:
+            raise StoreUnreadable(
+                f"{self.path} is on a network file system ({kind}), where SQLite's write-ahead log does not work: "
+                "choose a place on a local disk (-o), and copy the file when the crawl has ended"
+            )
         self._lock.acquire()
         try:
             self.fresh = create_file(self.path)
