@@ -2,6 +2,7 @@
 
     python -m benchmarks.bounded                       # both parts; some minutes
     python -m benchmarks.bounded --queued 100000 --pages 5000
+    python -m benchmarks.bounded --written 10000000    # ten million, written by SQL: nobody crawls that long for a test
 
 Queued: index pages of 10,000 links each fill a file with a million queued URLs (by crawling them, no statement of
 ours); then `crawler resume` is watched: memory of the main process, and the time until the web sees the first request.
@@ -23,8 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import MIB, Sampler, crawler, environment, real_disk, report, run, slope
+from crawler.spec import CrawlSpec
+from crawler.url import admit
+from storage.sqlite import SqliteStore
 from tests.killing import served
-from tests.web import Answer, Generated, Request, Web
+from tests.web import Answer, Generated, Request, Site, Web
 
 HOSTS = 50
 INDEX_HOSTS = 10
@@ -32,6 +36,8 @@ PER_INDEX = 10_000  # links a page may have (CONTRACT §2)
 RESIDENT_LIMIT = 200 * MIB
 START_LIMIT = 2.0  # s until the first request, the host's delay aside
 SLOPE_LIMIT = 256.0  # bytes a page after the first 5,000: 4 MiB over the rest, what an allocator's noise comes to
+LARGE_RESIDENT_LIMIT = 350 * MIB
+LARGE_START_LIMIT = 5.0  # s, with ten million URLs
 DELAY = 0.5
 
 
@@ -94,6 +100,44 @@ async def _queued_part(folder: Path, wanted: int, watch: float) -> tuple[dict[st
     return figures, ok and watched.peak <= RESIDENT_LIMIT and filling.watched.peak <= RESIDENT_LIMIT
 
 
+def written_part(folder: Path, wanted: int, watch: float) -> tuple[dict[str, Any], bool]:
+    """Write a file of so many queued URLs, resume it, watch it for some seconds (FAULTS D4, D20)."""
+    return asyncio.run(_written_part(folder, wanted, watch))
+
+
+async def _written_part(folder: Path, wanted: int, watch: float) -> tuple[dict[str, Any], bool]:
+    db = folder / "written.db"
+    async with Web(*[Site({"/": "<title>a page</title>"})] * HOSTS) as web:
+        await _write(db, web, wanted)
+        queued = _count(db, "SELECT sum(queued) FROM host")
+        began = time.monotonic()
+        watched = await asyncio.to_thread(_resume, db, watch)
+    first = web.requests[0].at - began if web.requests else float("inf")
+    figures = {"queued": queued, "file_mib": round(db.stat().st_size / MIB), "first_request_s": round(first, 2),
+               "resume_delay_s": DELAY, "resume_peak_mib": round(watched.peak / MIB, 1),
+               "requests_watched": len(web.requests)}
+    limit = START_LIMIT if queued <= 1_000_000 else LARGE_START_LIMIT
+    return figures, first <= limit + DELAY and watched.peak <= LARGE_RESIDENT_LIMIT
+
+
+async def _write(db: Path, web: Web, wanted: int) -> None:
+    """The file of a crawl that has met ``wanted`` URLs and fetched none of them."""
+    spec = CrawlSpec(seeds=tuple(web.url(host=host + 1) for host in range(HOSTS)), scope="any", delay=DELAY,
+                     allow_private=("127.0.0.0/8",))
+    async with SqliteStore(db) as store:
+        seeds = [admit(seed) for seed in spec.seeds]
+        await store.begin(now=0, version="written", spec=spec.to_json(), seeds=seeds, max_depth=None)
+        await store.end("interrupted", now=1)
+    with closing(sqlite3.connect(db)) as connection:
+        trigger = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'url_added'").fetchone()[0]
+        connection.executescript(f"""PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; BEGIN; DROP TRIGGER url_added;
+            WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT {wanted - HOSTS})
+            INSERT INTO url (host, origin, path, due_at, depth)
+              SELECT 1 + i % {HOSTS}, 1 + i % {HOSTS}, '/item/' || i, 1, 1 FROM n;
+            UPDATE host SET queued = queued + (SELECT count(*) FROM url WHERE host = host.id AND path LIKE '/item/%');
+            {trigger}; COMMIT;""")
+
+
 def _resume(db: Path, watch: float) -> Sampler:
     """Resume for ``watch`` seconds, then stop."""
     command = crawler("resume", db, "--delay", str(DELAY), "--max-pages", "100000000", "--progress", "none")
@@ -149,7 +193,17 @@ def main() -> int:
     parser.add_argument("--queued", type=int, default=1_000_000)
     parser.add_argument("--pages", type=int, default=20_000)
     parser.add_argument("--watch", type=float, default=20.0, help="s to watch the resumed crawl")
+    parser.add_argument("--written", type=int, help="only this part: so many queued URLs, written by SQL")
     wanted = parser.parse_args()
+    if wanted.written:
+        with real_disk() as folder:
+            found, ok = written_part(folder, wanted.written, wanted.watch)
+        sentence = (
+            f"with {found['queued']:,} URLs queued ({found['file_mib']} MiB) the main process holds "
+            f"{found['resume_peak_mib']} MiB and sends its first request after {found['first_request_s']} s "
+            f"(delay {DELAY} s)."
+        )
+        return report("bounded", sentence, {"written": found}, ok=ok)
     with real_disk() as folder:
         queued, queued_ok = queued_part(folder, wanted.queued, wanted.watch)
         print(json.dumps({"part": "queued", **queued}), file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from storage.model import Begun
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve
 from tests.killing import environment
-from tests.store_contract import NOW, first, page, place, queue, start
+from tests.store_contract import NOW, failure, first, page, place, queue, start
 from tests.test_endings import ask
 from tests.web import Site
 from tests.web import page as html
@@ -42,17 +42,19 @@ async def test_p11_a_poison_page_is_found_and_set_aside(serve: Serve, crawl_file
 
 async def history(folder: Path, *runs: str) -> Begun:
     """What `begin` finds after these runs: 'died', 'stored' (a page, then died), 'ended', 'alone' (died alone with /x)
-    or 'settled' (alone with /x, which was then stored)."""
+    'settled' (alone with /x, which was then stored) or 'retried' (alone with /x, which is to be tried again)."""
     seeds = place(), place("/x"), *(place(f"/{n}") for n in range(9))
     for run in (*runs, ""):
         async with SqliteStore(folder / "crawl.db") as store:
             begun: Begun = await start(store, *seeds)
-            if run in ("alone", "settled"):
+            if run in ("alone", "settled", "retried"):
                 await store.alone((await first(store, "/x")).id)
             if run == "stored":
                 await store.commit([page((await queue(store))[-1])], now=NOW)
             if run == "settled":
                 await store.commit([page(await first(store, "/x"))], now=NOW)
+            if run == "retried":
+                await store.commit([failure(await first(store, "/x"), due_at=NOW)], now=NOW)
             if run == "ended":
                 await store.end("interrupted", now=NOW)
     return begun
@@ -69,6 +71,7 @@ HISTORIES: dict[str, tuple[tuple[str, ...], Any]] = {
     "alone once": (("died", "died", "died", "alone"), (4, True, 0)),
     "alone twice": (("died", "died", "died", "alone", "alone"), (5, True, 1)),
     "alone twice, not in a row": (("alone", "stored", "alone"), (2, True, 1)),
+    "alone, and answered": (("retried", "retried"), (1, False, 0)),
     "alone, and then stored": (("alone", "settled", "died"), (2, False, 0)),
 }
 
