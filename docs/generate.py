@@ -59,6 +59,7 @@ COLUMNS = {
     "depth": "least number of links from a seed",
     "detail": "the same in words, such as the line of robots.txt",
     "digest": "SHA-256 of the body, hex",
+    "downgrade": "1: from https to http, which anyone on the way may read and change",
     "dst": "the target's URL",
     "due_at": "not tried before",
     "elapsed_ms": "from the start to the last byte",

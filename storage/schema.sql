@@ -179,7 +179,8 @@ FROM link l JOIN url s ON s.id = l.src JOIN origin so ON so.id = s.origin
 JOIN url x ON x.id = l.dst JOIN origin xo ON xo.id = x.origin;
 
 CREATE VIEW redirects AS SELECT
-  so.name || s.path AS src, xo.name || x.path AS dst, f.status
+  so.name || s.path AS src, xo.name || x.path AS dst, f.status,
+  so.name LIKE 'https:%' AND xo.name LIKE 'http:%' AS downgrade
 FROM url s JOIN origin so ON so.id = s.origin JOIN fetch f ON f.id = s.last
 JOIN link l ON l.src = s.id AND l.kind = 'redirect'
 JOIN url x ON x.id = l.dst JOIN origin xo ON xo.id = x.origin

@@ -6,15 +6,12 @@ import asyncio
 import gzip
 import os
 import socket
-import ssl
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
-import trustme
 
 from crawler.fetch import ResolveError
 from crawler.fetch.faults import fault_of
@@ -356,49 +353,6 @@ async def test_h13_status_lines(line: bytes, reason: str) -> None:
     """Any three digits are a status; what is not HTTP/1 is a protocol fault."""
     outcome = await _one(hostile.raw(line + b"\r\nContent-Length: 0\r\n\r\n"))
     assert outcome.reason.split(":")[0] == reason
-
-
-# --- TLS
-
-
-def _tls(authority: trustme.CA, *names: str, **options: Any) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names, **options).configure_cert(context)
-    return context
-
-
-async def _over_tls(server: ssl.SSLContext, authority: trustme.CA) -> Outcome:
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    async with Hostile(hostile.echo, tls=server) as site, _pool(site, ssl_context=client) as pool:
-        return await pool.fetch(_visit(site.url("/tls")))
-
-
-async def test_h17_tls_is_verified() -> None:
-    """A good certificate passes; a stranger's, an expired one and another name's are `tls` faults that say why."""
-    authority = trustme.CA()
-    good = await _over_tls(_tls(authority, "127.0.0.1"), authority)
-    assert (good.status, good.body) == (200, b"/tls")
-    past = datetime(2020, 1, 1, tzinfo=UTC)
-    bad = {
-        "unable to get local issuer": _tls(trustme.CA(), "127.0.0.1"),
-        "certificate has expired": _tls(authority, "127.0.0.1", not_after=past),
-        "IP address mismatch": _tls(authority, "127.0.0.2"),
-    }
-    for words, server in bad.items():
-        outcome = await _over_tls(server, authority)
-        assert (outcome.fault, outcome.status) == (Fault.TLS, None)
-        assert outcome.reason.startswith("tls: ")
-        assert words.lower() in outcome.reason.lower()
-
-
-async def test_h17_a_server_without_tls_is_a_tls_fault() -> None:
-    """https to a server that speaks plain HTTP fails and is not tried without TLS."""
-    async with Hostile(hostile.speaks_first) as server:
-        url = server.url().replace("http", "https")
-        async with FetchPool(CrawlSpec(), [split(url)], deadlines=LONG) as pool:
-            assert (await pool.fetch(_visit(url))).fault is Fault.TLS
-    assert not server.requests
 
 
 # --- connections

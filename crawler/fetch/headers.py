@@ -15,6 +15,12 @@ ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 Headers = tuple[tuple[str, str], ...]
 
+_TAG = re.compile(r"[\x21-\x7e]{1,256}")
+_DATE = re.compile(r"[\x20-\x7e]{1,64}")
+_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
+VALIDATORS = {"etag": _TAG, "if-none-match": _TAG, "last-modified": _DATE, "if-modified-since": _DATE}
+"""What a server says of a version and gets back when it is asked again, and how it must look for that (H16)."""
+
 
 def sent_to_all(spec: CrawlSpec) -> dict[str, str]:
     """Who we are and what we can read (L5). `From` where the contact is a mail address (RFC 9110 §10.1.2)."""
@@ -29,6 +35,12 @@ def sent_to_seeds(spec: CrawlSpec) -> dict[str, str]:
     """The user's own headers: they go to the seeds' origins only, they may be secrets (U1)."""
     pairs = (line.partition(":") for line in spec.header)
     return {name: value.strip() for name, _, value in pairs}
+
+
+def sendable(name: str, value: str) -> bool:
+    """Whether a header may go out, or a validator be kept for that: the web must not write our requests (H16)."""
+    form = VALIDATORS.get(name.lower())
+    return form.fullmatch(value) is not None if form else _CONTROL.search(value) is None
 
 
 def kept(raw: Iterable[tuple[bytes, bytes]]) -> Headers:

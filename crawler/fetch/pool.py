@@ -27,7 +27,7 @@ from crawler.fetch import ResolveError, Stats
 from crawler.fetch.addresses import Guard, literal
 from crawler.fetch.budget import Budget
 from crawler.fetch.faults import WEB, fault_of
-from crawler.fetch.headers import LONGEST, sent_to_all, sent_to_seeds
+from crawler.fetch.headers import LONGEST, sendable, sent_to_all, sent_to_seeds
 from crawler.fetch.http import Deadlines, Exchange, Watch
 from crawler.fetch.resolver import PIN, Pin, Resolver
 from crawler.spec import CrawlSpec
@@ -235,7 +235,9 @@ class FetchPool:
 
     async def _get(self, turn: _Turn, url: yarl.URL) -> None:
         visit = turn.exchange.visit
-        headers = {**self._seed_headers, **visit.headers} if visit.place.origin in self._seed_origins else visit.headers
+        headers = {name: value for name, value in visit.headers.items() if sendable(name, value)}
+        if visit.place.origin in self._seed_origins:
+            headers = {**self._seed_headers, **headers}
         assert self._session is not None, "use `async with`"
         response = await self._session.get(url, allow_redirects=False, headers=headers or None)
         try:

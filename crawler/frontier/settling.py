@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crawler.clock import ms
+from crawler.fetch.headers import VALIDATORS, sendable
 from crawler.frontier import politeness
 from crawler.frontier.scope import Scope, same_site
 from crawler.text import without_userinfo
@@ -153,7 +154,9 @@ def _mime(outcome: Outcome) -> str | None:
 
 
 def _headers(outcome: Outcome) -> str | None:
-    kept = [(k, without_userinfo(v) if "@" in v else v) for k, v in outcome.headers if k.lower() in KEPT_HEADERS]
+    found = [(k, k.lower(), v) for k, v in outcome.headers]
+    clean = [(k, v) for k, low, v in found if low in KEPT_HEADERS and (low not in VALIDATORS or sendable(k, v))]
+    kept = [(k, without_userinfo(v) if "@" in v else v) for k, v in clean]
     text = to_json(kept)
     while kept and len(text) > HEADERS_MOST:
         kept.pop()
