@@ -157,3 +157,17 @@ def test_functions_are_short() -> None:
 def test_every_module_says_what_it_is() -> None:
     """Every module begins with a docstring."""
     assert [module for module in modules() if not ast.get_docstring(tree_of(module))] == []
+
+
+def test_h1_no_body_is_read_whole() -> None:
+    """`await response.read()`, `.text()` and `.json()` know no cap: nothing in crawler/ awaits one of them."""
+    found = [
+        f"{module}:{node.lineno}"
+        for module in modules()
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Await)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and node.value.func.attr in ("read", "text", "json")
+    ]
+    assert found == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -33,7 +34,8 @@ class Lane(Generic[T]):
 
     def __init__(self, size: int, *, spare: int = 0, patience: float = 0.5) -> None:
         self._size, self._spare, self._patience = size, spare, patience
-        self._queue: SimpleQueue[_Job[T] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Job[T] | None] = SimpleQueue()  # None: look whether someone may go
+        self._goers: deque[None] = deque()  # one for each thread that is too many; whoever is free first takes it
         self._pending = 0  # jobs queued or running; this and the next two are touched by the loop's thread only
         self._threads = 0
         self._late = 0
@@ -50,8 +52,20 @@ class Lane(Generic[T]):
     def close(self) -> None:
         """Lets idle threads go; a thread in a call goes when the call comes back."""
         for _ in range(self._threads):
-            self._queue.put(None)
-        self._threads = 0
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """One thread ends as soon as it is free, however many calls are queued."""
+        self._threads -= 1
+        self._goers.append(None)
+        self._queue.put(None)
+
+    def _may_go(self) -> bool:
+        try:
+            self._goers.pop()
+        except IndexError:
+            return False
+        return True
 
     def _staff(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         if self._threads < min(self._pending, self._size + self._late):
@@ -60,7 +74,10 @@ class Lane(Generic[T]):
 
     def _work(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         try:
-            while (job := self._queue.get()) is not None:
+            while not self._may_go():
+                job = self._queue.get()
+                if job is None:
+                    continue
                 if not job.future.cancelled():
                     loop.call_soon_threadsafe(self._began, job, deadline)
                     loop.call_soon_threadsafe(self._ended, job, *_outcome(job.call))
@@ -87,8 +104,7 @@ class Lane(Generic[T]):
             timer.cancel()
         self._late -= job.late
         if self._threads > self._size + self._late:
-            self._threads -= 1
-            self._queue.put(None)
+            self._let_go()
         if job.future.done():
             return
         if error is not None:

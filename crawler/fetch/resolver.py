@@ -92,6 +92,7 @@ class Resolver(AbstractResolver):
         # 112 spare threads at most hang in dead names; each costs about 30 kB.
         self._lane: Lane[Answer] = Lane(size, spare=112, patience=self._timings.patience)
         self._slow_lane: Lane[Answer] = Lane(2)
+        self._known_lane: Lane[Answer] = Lane(size, spare=size, patience=self._timings.patience)
         self._slow: OrderedDict[str, None] = OrderedDict()  # names that timed out
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
         self._flying: dict[str, asyncio.Task[_Entry]] = {}
@@ -131,6 +132,7 @@ class Resolver(AbstractResolver):
         await asyncio.gather(*self._flying.values(), return_exceptions=True)
         self._lane.close()
         self._slow_lane.close()
+        self._known_lane.close()
 
     async def _resolve(self, host: str) -> _Entry:
         try:
@@ -143,7 +145,7 @@ class Resolver(AbstractResolver):
 
     async def _answer(self, host: str) -> _Entry:
         t = self._timings
-        lane = self._slow_lane if host in self._slow else self._lane
+        lane = self._lane_of(host)
         try:
             async with asyncio.timeout(t.wait) as queue:
                 answer = await lane.run(lambda: self._ask(host), t.deadline)
@@ -158,6 +160,14 @@ class Resolver(AbstractResolver):
         if not found:
             return self._failure(Fault.DNS_NXDOMAIN, "the name has no address")
         return _Entry(found, None, self._clock() + t.keep)
+
+    def _lane_of(self, host: str) -> Lane[Answer]:
+        """Names that answered before do not stand behind a thousand new ones that never will; nor do those that
+        timed out stand in anyone's way (X7)."""
+        if host in self._slow:
+            return self._slow_lane
+        known = self._cache.get(host)
+        return self._known_lane if known is not None and known.error is None else self._lane
 
     def _failure(self, fault: Fault, text: str) -> _Entry:
         keep = self._timings.keep_nxdomain if fault is Fault.DNS_NXDOMAIN else self._timings.keep_failure

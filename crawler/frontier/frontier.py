@@ -28,6 +28,7 @@ from storage.model import Begun, Place, Settlement
 from storage.store import Store
 
 UNKNOWN_FRESH = 5.0  # seconds until a name that could not be resolved is looked up again
+LOOKUPS = 1024  # of names at once: tasks, the resolver has its own threads; dead names hold theirs for 5 s (FAULTS X7)
 UNCOMMITTED = 200  # acquired − settled ≤ connections + this: bounds memory and what a kill can repeat
 
 Resolve = Callable[[Place], Awaitable[tuple[str, tuple[str, ...]] | None]]
@@ -348,7 +349,7 @@ class Frontier:
             self._timer = asyncio.get_running_loop().call_later(at - now, self._pump)
 
     def _look_up(self) -> None:
-        while self.bench.unresolved and len(self._lookups) < 64:
+        while self.bench.unresolved and len(self._lookups) < LOOKUPS:
             host = self.bench.unresolved.popleft()
             task = asyncio.get_running_loop().create_task(self._resolve_host(host))
             self._lookups.add(task)
