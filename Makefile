@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: help crawl test check bench fuzz clean
+.PHONY: help crawl test check bench fuzz torture soak clean
 help:
 	@echo "make crawl                          install into $(VENV), crawl the bundled demo web"
 	@echo "make crawl SEEDS=... CONTACT=...    crawl the real one (OPTIONS='--delay 2 -o my.db' for more)"
 	@echo "make test                           install what the tests need, run them all"
 	@echo "make check                          ruff, mypy --strict, floors, documentation"
 	@echo "make fuzz                           what reads the web's bytes, fuzzed for 120 s each (SECONDS_EACH=600 for more)"
+	@echo "make torture                        the suite's long forms and 200 kills: more than an hour"
+	@echo "make soak                           520,000 pages in one run: does memory grow? half an hour, needs nginx, 3 GB"
 	@echo "make bench                          the benchmarks; benchmarks/README.md explains them"
 
 crawl: $(RUN)
@@ -33,6 +35,13 @@ check: $(DEV)
 SECONDS_EACH ?= 120
 fuzz: $(DEV)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH)
+
+torture: $(DEV)
+	POOLCRAWL_LONG=1 SIMULATIONS=5000 $(BIN)/python -m pytest -rs
+	$(BIN)/python -m benchmarks.killloop --kills 200
+
+soak: $(DEV)
+	$(BIN)/python -m benchmarks.soak
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.hostile
