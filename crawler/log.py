@@ -31,6 +31,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps({"at": _at(record), "level": record.levelname, "event": record.getMessage()} | fields)
 
 
+def begun(versions: dict[str, str]) -> None:
+    """Note what a run stands on: the first question about any fault."""
+    log.info("run on %s", ", ".join(f"{name} {number}" for name, number in versions.items()), extra={"fields": versions})
+
+
 def visited(url: str, status: int | None, reason: str, elapsed_ms: int, size: int) -> None:
     """Note one visit."""
     if log.isEnabledFor(logging.INFO):

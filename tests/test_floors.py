@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.frontier.*", "crawler.fetch.*", "crawler.parse.worker"),
     ("crawler.parse.*",),
     ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.url", "crawler.descriptors"),
-    ("crawler.visit", "crawler.spec", "crawler.clock", "crawler.text"),
+    ("crawler.visit", "crawler.spec", "crawler.clock", "crawler.text", "crawler.versions"),
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),
 )

@@ -155,8 +155,9 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
     from crawler.cli import summary
     from crawler.cli.live import view
     from crawler.engine import Stop
-    from crawler.log import exposed, log_to
+    from crawler.log import begun, exposed, log_to
     from crawler.log import log as events
+    from crawler.versions import versions
 
     def note(text: str) -> None:
         say(text)
@@ -178,8 +179,10 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stop, signals, task)
         with view(progress, spec) as show, log_to(log, log_format):
-            if log is not None and (why := exposed(log)):
-                say(why)
+            if log is not None:
+                begun(versions())
+                if why := exposed(log):
+                    say(why)
             return await run_async(spec, file, stop=stop, on_progress=show, note=note)
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

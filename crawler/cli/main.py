@@ -52,8 +52,21 @@ class Commands(click.Group):
             sys.exit(exit_code(error))
 
 
+def _say_version(context: click.Context, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from crawler.versions import outdated, versions
+
+    found = versions()
+    click.echo(f"poolcrawl {VERSION}\n" + ", ".join(f"{name} {number}" for name, number in found.items()))
+    for sentence in outdated(found):
+        click.echo(f"note: {sentence}", err=True)
+    context.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(VERSION, prog_name="poolcrawl")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=lambda c, _, on: _say_version(c, on),
+              help="what this is and what it runs on")
 def cli() -> None:
     """A polite, crash-proof web crawler. It keeps everything in one SQLite file: kill it, resume it, query it.
 
