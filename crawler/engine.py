@@ -261,7 +261,7 @@ class Engine:
         with self._excused():
             await self.frontier.feed()
         if self.frontier.network.down:
-            self._note(f"the run ends here: {self.frontier.network.down}. Nobody was charged, everything is still queued")
+            self._note(f"the run ends here: {self.frontier.network.down}; what is queued stays queued")
 
     def _out_of_time(self) -> None:
         self._limit = True
