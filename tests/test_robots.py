@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from protego import Protego
 
@@ -256,11 +256,17 @@ PATTERN = st.text("ab/*$", min_size=1, max_size=8).map(lambda text: "/" + text)
 RULE = st.tuples(st.sampled_from(["Allow", "Disallow"]), PATTERN)
 
 
+PLAIN_PARTS = st.lists(st.text("ab/", min_size=1, max_size=3), min_size=1, max_size=4).map("*".join)
+PLAIN_RULE = st.tuples(
+    st.sampled_from(["Allow", "Disallow"]),
+    st.tuples(st.just("/"), PLAIN_PARTS, st.sampled_from(["", "*", "$"])).map("".join),
+)
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.lists(RULE, min_size=1, max_size=6), st.text("ab/", max_size=12))
+@given(st.lists(PLAIN_RULE, min_size=1, max_size=6), st.text("ab/", max_size=12))
 def test_l6_verdicts_are_protegos(rules: list[tuple[str, str]], path: str) -> None:
     """Differential against Protego, where both mean the same: no '$' inside a pattern, no '**', no '*$'."""
-    assume(all("$" not in p[:-1] and "**" not in p and not p.endswith("*$") for _, p in rules))
     text = "User-agent: *\n" + "".join(f"{kind}: {pattern}\n" for kind, pattern in rules)
     assert allowed(text, "/" + path) is Protego.parse(text).can_fetch(f"{SITE}/{path}", "poolcrawl")
 

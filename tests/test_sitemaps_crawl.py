@@ -15,6 +15,7 @@ from crawler.cli.explain import explanation, lines
 from storage import open_reader, sitemaps
 from tests.conftest import Serve
 from tests.test_engine import ask, asked, paths, run, spec_of
+from tests.test_sitemap import bomb
 from tests.web import Answer, Request, Site, page, redirect
 
 XML = (("Content-Type", "application/xml"),)
@@ -270,3 +271,25 @@ async def test_explain_says_that_a_sitemap_listed_it(serve: Serve, crawl_file: P
     ]
     assert "robots.txt: " in "\n".join(lines(found))
     assert sitemap.verdict.startswith("a sitemap")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc/self/clear_refs (Linux)")
+@pytest.mark.parametrize("coded", [False, True])
+async def test_r10_a_gz_bomb_costs_the_crawler_64_mib_at_most(serve: Serve, crawl_file: Path, coded: bool) -> None:
+    """R10: a sitemap of 120 KB that unpacks to 120 MiB, as a file or as Content-Encoding: what came in the first 50 MiB is
+    crawled, the rest is flagged, and the crawler's own memory rises by no more than 64 MiB."""
+    headers = (*XML, ("Content-Encoding", "gzip")) if coded else XML
+    site = Site({"/": page(), "/a": page(), "/s.xml": Answer(body=bomb(120 << 20), headers=headers)}, robots=told("/s.xml"))
+    web = await serve(site)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak()
+    await run(web, crawl_file, parse_workers=1)
+    assert peak() - before <= 64 << 20
+    assert "/s.xml" in asked(web)
+    assert ask(crawl_file, "SELECT data->>'truncated', data->>'urls' FROM fetch WHERE outcome = 'sitemap'") == [("size", 1)]
+
+
+def peak() -> int:
+    """The most bytes this process has had in memory since its mark was cleared."""
+    (line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM")]
+    return int(line.split()[1]) << 10
