@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -154,6 +154,9 @@ class PatientStore:
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
         return await self._insist(partial(self._store.refuse, host_id, reason, detail))
+
+    async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
+        await self._insist(partial(self._store.postpone, hosts, why))
 
     async def counts(self) -> Counts:
         return await self._insist(self._store.counts)

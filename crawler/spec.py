@@ -58,6 +58,7 @@ class CrawlSpec:
         "of one path with the same query keys, on a seed's host; the rest is skipped as `trap`; 0: no limit",
     )
     other_query_budget: int = _setting(1_000, "URLs", "the same on any other host")
+    new_hosts_per_hour: int = _setting(100, "hosts", "of one registrable domain, seeds' hosts apart; 0: no limit")
     max_time: float | None = _setting(None, "s", "ends a run after this long")
     delay: float = _setting(1.0, "s", "between two requests to a host; a longer Crawl-delay holds")
     adaptive: float = _setting(
@@ -117,7 +118,8 @@ class CrawlSpec:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 found.append((name, f"must be 0 or more, not {value}"))
-        found += [(n, f"must be 0 or more, not {getattr(self, n)}") for n in BUDGET_SETTINGS if getattr(self, n) < 0]
+        counts = (*BUDGET_SETTINGS, "new_hosts_per_hour")
+        found += [(n, f"must be 0 or more, not {getattr(self, n)}") for n in counts if getattr(self, n) < 0]
         for name in ("timeout", "max_body", "max_rate"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):

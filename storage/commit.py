@@ -108,8 +108,9 @@ SELECT coalesce(value->>0, (SELECT id FROM temp.target WHERE n = value->>6)),
 FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"""
 HOSTS = """UPDATE host SET next_fetch_at = max(next_fetch_at, e.value->>1), blocked_until = e.value->>2,
   delay = e.value->>3, crawl_delay = e.value->>4, failures = e.value->>5,
-  latency = e.value->>6, slowed = e.value->>7, throttled = e.value->>8, trouble = e.value->>9
-FROM json_each(?) e WHERE host.id = e.value->>0"""
+  latency = e.value->>6, slowed = e.value->>7, throttled = e.value->>8, trouble = e.value->>9,
+  asked_at = coalesce(asked_at, :now)
+FROM json_each(:rows) e WHERE host.id = e.value->>0"""
 ORIGINS = """UPDATE origin SET robots_status = e.value->>1, robots_until = e.value->>2, robots_failures = e.value->>3,
   robots_fetch = iif(e.value->>1 = 'absent', NULL, coalesce(e.value->>4, robots_fetch))
 FROM json_each(?) e WHERE origin.id = e.value->>0"""
@@ -246,7 +247,7 @@ def apply(db: sqlite3.Connection, names: Names, ledger: Ledger, batch: Sequence[
         db.execute(WIDENED)
     if targets.seeds or readmitted:
         ledger.forget()
-    _clocks(db, batch, names, fetch_ids)
+    _clocks(db, batch, names, fetch_ids, facts.now)
 
 
 def _mentioned(batch: Sequence[Settlement]) -> tuple[dict[str, str], set[str]]:
@@ -416,7 +417,7 @@ def _settle(db: sqlite3.Connection, batch: Sequence[Settlement], fetch_ids: dict
         db.execute(SETTLE, {"rows": to_json(rows), "now": now})
 
 
-def _clocks(db: sqlite3.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int]) -> None:
+def _clocks(db: sqlite3.Connection, batch: Sequence[Settlement], names: Names, fetch_ids: dict[int, int], now: int) -> None:
     hosts: dict[str, HostRow] = {s.host.name: s.host for s in batch if s.host}
     rows = [
         [
@@ -434,7 +435,7 @@ def _clocks(db: sqlite3.Connection, batch: Sequence[Settlement], names: Names, f
         for h in hosts.values()
     ]
     if rows:
-        db.execute(HOSTS, (to_json(rows),))
+        db.execute(HOSTS, {"rows": to_json(rows), "now": now})
     origins = {
         o.origin: [names.origins[o.origin], o.status, o.until, o.failures, fetch_ids.get(i) if s.body else None]
         for i, s in enumerate(batch)

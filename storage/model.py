@@ -235,3 +235,4 @@ class Begun:
     deaths: int = 0
     died_alone: bool = False
     suspects: tuple[Queued, ...] = ()
+    newcomers: Mapping[str, int] = field(default_factory=dict)  # hosts first asked within an hour, and when

@@ -38,7 +38,8 @@ CREATE TABLE host (               -- the unit of politeness and of ownership
   latency INTEGER NOT NULL DEFAULT 0,        -- ms to the head of an answer, smoothed
   slowed INTEGER NOT NULL DEFAULT 0,         -- ms: the delay that a storm of server errors has led to
   throttled INTEGER NOT NULL DEFAULT 0,      -- consecutive 429 or 503
-  trouble TEXT                    -- what is wrong with it, in words; NULL: nothing
+  trouble TEXT,                   -- what is wrong with it, in words; NULL: nothing
+  asked_at INTEGER                -- when it was asked for the first time; NULL: never
 ) STRICT;
 CREATE INDEX host_turn ON host (next_fetch_at) WHERE queued > 0;
 

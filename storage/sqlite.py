@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -74,6 +74,9 @@ ORDER BY u.priority, u.depth, u.id"""
 NEXT = """SELECT min(max(u.due_at, h.blocked_until, iif(o.robots_status = 'unreachable', o.robots_until, 0)))
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host WHERE u.due_at IS NOT NULL"""
 TALLY = """UPDATE run SET requests = ?, connections = ?, reused = ?, bytes = ?, progress = ? WHERE id = ?"""
+POSTPONE = """UPDATE host SET blocked_until = max(blocked_until, e.value->>1), trouble = :why
+FROM json_each(:rows) e WHERE host.id = e.value->>0"""
+NEWCOMERS = "SELECT name, asked_at FROM host WHERE asked_at > ?"
 ANSWERED = "SELECT EXISTS (SELECT 1 FROM fetch WHERE status IS NOT NULL)"
 FROM_THE_FUTURE = (
     "UPDATE url SET due_at = due_at - :ahead WHERE due_at > :now",
@@ -210,6 +213,7 @@ class SqliteStore:
             rescope=last is not None and bool(await self._rows("SELECT 1 FROM meta WHERE key = 'rescope'")),
             seeds=tuple(Place(*row) for row in await self._rows(SEEDS)),
             addresses=dict(addresses),
+            newcomers=dict(await self._rows(NEWCOMERS, (now - 3_600_000,))),
             excluded=tuple(row[0] for row in await self._rows(EXCLUDED)),
             deaths=deaths,
             died_alone=died_alone,
@@ -281,6 +285,10 @@ class SqliteStore:
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
         return await self._transact(lambda db: db.execute(REFUSE, (reason, detail, host_id)).rowcount)
+
+    async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
+        rows = to_json(list(hosts.items()))
+        await self._transact(lambda db: db.execute(POSTPONE, {"rows": rows, "why": why}))
 
     async def counts(self) -> Counts:
         return Counts(*(await self._rows("SELECT * FROM counts"))[0])

@@ -21,7 +21,7 @@ until the `commit` that settles it. `tests/store_contract.py` holds every implem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from storage.model import (
@@ -110,6 +110,10 @@ class Store(Protocol):
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
         """Refuse everything still queued on a host (a budget is used up); how many that were."""
+        ...
+
+    async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
+        """Leave hosts alone until the times (Unix ms) given by their ids; ``why`` is for people."""
         ...
 
     async def counts(self) -> Counts: ...

@@ -10,7 +10,7 @@ import asyncio
 import random
 import selectors
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -156,6 +156,9 @@ class MemoryStore:
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
         return 0
+
+    async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
+        self.rows |= {n: replace(r, blocked_until=hosts[r.id]) for n, r in self.rows.items() if r.id in hosts}
 
     async def counts(self) -> Counts:
         of = Counter(u.outcome for u in self.urls.values())

@@ -64,7 +64,7 @@ class Frontier:
             rest,
             {name: self._times.mono(at, politeness.CRAWL_DELAY_MOST) for name, at in begun.addresses.items()},
         )
-        self._supply = Supply(spec, store, scope, self.bench, clock, resumed=begun.resumed)
+        self._supply = Supply(spec, store, scope, self.bench, clock, begun)
         self.pages = begun.counts.pages
         self.fetching = 0
         self.unsettled = 0

@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Sequence
 
 from crawler.clock import Clock, ms
+from crawler.frontier.newcomers import Newcomers
 from crawler.frontier.scope import Scope
 from crawler.frontier.settling import judged
 from crawler.frontier.stored import Times, host_of, rules_of
 from crawler.frontier.workbench import Errand, Host, Workbench
 from crawler.spec import CrawlSpec
-from storage.model import HostRow, Queued, Settlement
+from storage.model import Begun, HostRow, Queued, Settlement
 from storage.store import Store
 
 GATHER = 0.005  # seconds between two looks at the store: news of several hosts are answered by one read
@@ -32,7 +33,7 @@ class Supply:
     """Feeds a workbench. `round` reads what is wanted, `settled` is told of each commit, `sleep` waits for news."""
 
     def __init__(
-        self, spec: CrawlSpec, store: Store, scope: Scope, bench: Workbench, clock: Clock, *, resumed: bool
+        self, spec: CrawlSpec, store: Store, scope: Scope, bench: Workbench, clock: Clock, begun: Begun
     ) -> None:
         self._spec = spec
         self._store = store
@@ -40,7 +41,10 @@ class Supply:
         self._bench = bench
         self._clock = clock
         self._times = Times(clock)
-        self._rested_at = clock.now() if resumed else None
+        self._rested_at = clock.now() if begun.resumed else None
+        asked = {name: self._times.mono(at) for name, at in begun.newcomers.items()}
+        exempt = {seed.host for seed in begun.seeds}
+        self._newcomers = Newcomers(spec.new_hosts_per_hour, exempt, asked)
         self._out: dict[int, int] = {}  # id of a URL handed out and not settled -> its host's id
         self._settling: set[int] | None = None  # ids settled while the store is being read
         self._parked: dict[str, tuple[int, float]] = {}  # hosts with nothing due now -> id, and when to look again
@@ -196,12 +200,17 @@ class Supply:
         self._parked = {name: (id_, at) for name, (id_, at) in self._parked.items() if at > now}
         held = [host.id for host in bench.hosts.values() if host.id] + [id_ for id_, _ in self._parked.values()]
         rows = await self._store.hosts(room, horizon=self._horizon(), held=held)
+        late: dict[int, int] = {}
         for row in rows:
             host = bench.hosts.get(row.name)
-            if host is None:
+            if host is None and not row.next_fetch_at and (wait := self._newcomers.wait(row.name, now)):
+                late[row.id] = self._times.wall(now + wait)
+            elif host is None:
                 await self._take(row)
             else:  # it was in hand for a robots.txt redirect only, before the store knew it
                 host.id, host.more = row.id, True
+        if late:
+            await self._store.postpone(late, self._newcomers.why)
         self._new_hosts |= len(rows) == room
 
     async def _feed_strangers(self) -> None:
