@@ -69,6 +69,7 @@ def check(db: sqlite3.Connection, path: Path) -> tuple[int, int, bool]:
 
 
 def _create(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode = WAL")  # first: to change it later nobody may be reading
     marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     db.executescript(f"BEGIN IMMEDIATE; {SCHEMA.read_text('utf-8')} {marks}")
     db.execute("INSERT INTO meta VALUES ('canonical_form', ?)", (CANONICAL_FORM,))
