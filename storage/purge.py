@@ -39,6 +39,7 @@ UNTIE = (  # what other hosts' rows say of them
       AND id IN (SELECT src FROM link WHERE kind = 'redirect' AND dst IN gone_url)""",
     "DELETE FROM shape WHERE host IN gone_host",
     "DELETE FROM repeat WHERE host IN gone_host",
+    "UPDATE run SET alone = NULL WHERE alone IN gone_url",
     "UPDATE url SET parent = NULL WHERE parent IN gone_url AND id NOT IN gone_url",
     """UPDATE origin SET robots_fetch = NULL, robots_status = NULL, robots_until = 0
     WHERE robots_fetch IN (SELECT id FROM gone_fetch) AND host NOT IN gone_host""",
@@ -49,22 +50,25 @@ DELETE = {
     "bodies": """DELETE FROM body WHERE id IN (SELECT body FROM gone_fetch)
     AND id NOT IN (SELECT body FROM fetch WHERE body IS NOT NULL)""",
     "urls": "DELETE FROM url WHERE id IN gone_url",
-    "origins": "DELETE FROM origin WHERE host IN gone_host",
     "hosts": "DELETE FROM host WHERE id IN gone_host",
 }
+FORGET = (
+    "DELETE FROM origin WHERE host IN gone_host",
+    "DELETE FROM shape WHERE host IN gone_host",
+    "DELETE FROM repeat WHERE host IN gone_host OR body NOT IN (SELECT id FROM body)",
+)
 SCRUB = (  # what other hosts' answers say of them: headers, and what parsing found; their bodies and titles are theirs
     """UPDATE fetch SET headers = (SELECT json_group_array(json(value)) FROM json_each(fetch.headers)
       WHERE instr(lower(value), :mark) = 0) WHERE instr(lower(headers), :mark)""",
     """UPDATE fetch SET data = (SELECT json_group_object(key, json(fetch.data -> fullkey)) FROM json_each(fetch.data)
       WHERE instr(lower(value), :mark) = 0) WHERE instr(lower(data), :mark)""",
     "UPDATE url SET detail = NULL WHERE instr(lower(detail), :mark)",
+    "UPDATE url SET role = trim(replace(role || ' ', ' ' || :name || ' ', ' ')) WHERE instr(role || ' ', ' ' || :name || ' ')",
+    "UPDATE host SET trouble = NULL WHERE instr(lower(trouble), :name)",
     "DELETE FROM meta WHERE instr(lower(value), :mark)",
 )
 CLOCKS = "DELETE FROM address WHERE next_fetch_at < ?"  # a politeness clock that has run out says only whom we asked
 EXCLUDE = "INSERT OR IGNORE INTO exclusion SELECT value, ? FROM json_each(?)"
-COUNT = """SELECT count(*), (SELECT count(*) FROM fetch f JOIN url u ON u.id = f.url JOIN host h ON h.id = u.host
-  WHERE h.name IN (SELECT value FROM json_each(:names)))
-FROM url u JOIN host h ON h.id = u.host WHERE h.name IN (SELECT value FROM json_each(:names))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,11 @@ def _remove(db: sqlite3.Connection, names: Sequence[str], host_of: Callable[[str
         for sql in UNTIE:
             db.execute(sql)
         counts = {table: db.execute(sql).rowcount for table, sql in DELETE.items()}
+        for sql in FORGET:
+            db.execute(sql)
         for name in names:
             for sql in SCRUB:
-                db.execute(sql, {"mark": f"//{name}"})
+                db.execute(sql, {"mark": f"//{name}", "name": name})
         db.execute(CLOCKS, (now,))
         _forget_seeds(db, set(names), host_of)
         db.execute(EXCLUDE, (now, listed))
@@ -133,7 +139,6 @@ def _remove(db: sqlite3.Connection, names: Sequence[str], host_of: Callable[[str
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
-    del counts["origins"]
     return counts
 
 

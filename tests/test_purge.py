@@ -87,8 +87,17 @@ async def test_v5_a_purged_host_is_gone_to_the_last_byte(serve: Serve, crawl_fil
 
 
 async def test_v5_every_url_is_still_in_exactly_one_view(serve: Serve, crawl_file: Path) -> None:
-    """A redirect whose target was purged is skipped with a reason; no row points to one that is gone; counters hold."""
+    """A redirect whose target was purged is skipped with a reason; no row points to one that is gone, and no other table names
+    the host; counters hold."""
     web = await crawled(serve, crawl_file)
+    with closing(sqlite3.connect(crawl_file)) as db:
+        (gone,) = db.execute("SELECT id FROM host WHERE name = ?", (GONE,)).fetchone()
+        db.execute("UPDATE url SET role = ? WHERE path = '/same' AND host <> ?", (f"sitemap 1 {GONE} x.test", gone))
+        db.execute("UPDATE host SET trouble = ? WHERE id <> ?", (f"leads to {GONE}", gone))
+        db.execute("UPDATE run SET alone = (SELECT id FROM url WHERE host = ? LIMIT 1)", (gone,))
+        db.execute("INSERT INTO shape VALUES (1, ?, 1)", (gone,))
+        db.execute("INSERT OR IGNORE INTO repeat VALUES (?, 1, 1)", (gone,))
+        db.commit()
     purging.purge(crawl_file, [GONE], host_of)
     views = "SELECT url FROM pages UNION ALL SELECT src FROM redirects UNION ALL SELECT url FROM failures UNION ALL " \
             "SELECT url FROM skipped"
@@ -99,6 +108,10 @@ async def test_v5_every_url_is_still_in_exactly_one_view(serve: Serve, crawl_fil
       LEFT JOIN url p ON p.id = u.parent LEFT JOIN host h ON h.id = u.host
       WHERE (u.last AND f.id IS NULL) OR (f.body AND b.id IS NULL) OR (u.parent AND p.id IS NULL) OR h.id IS NULL"""
     assert ask(crawl_file, dangling) == [(0,)]
+    assert [table for table, rows in dump(crawl_file) if GONE in str(rows)] == ["exclusion"]
+    assert ask(crawl_file, "SELECT role FROM url WHERE role IS NOT NULL") == [("sitemap 1 x.test",)]
+    assert ask(crawl_file, f"SELECT host FROM shape WHERE host = {gone} UNION SELECT host FROM repeat WHERE host = {gone} "
+                           "UNION SELECT alone FROM run WHERE alone IS NOT NULL") == []
     counters = "SELECT sum(pages), sum(redirects), sum(failed), sum(skipped), sum(queued) FROM host"
     truth = """SELECT sum(outcome = 'page'), sum(outcome = 'redirect'), sum(outcome = 'failure'), sum(outcome = 'skipped'),
       sum(due_at IS NOT NULL) FROM url"""
