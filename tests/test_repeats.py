@@ -1,4 +1,4 @@
-"""storage.repeats: pages with one body for many URLs lead nowhere (FAULTS T3)."""
+"""Pages that have too much of one thing: the same body for many URLs (storage.repeats, FAULTS T3), links (P6, P7)."""
 
 from __future__ import annotations
 
@@ -62,6 +62,15 @@ async def test_t3_a_better_page_admits_what_such_a_page_named(store: SqliteStore
     assert sorted(row.place.path for row in await queue(store)) == ["/gem", "/honest"]
     await store.commit([page(honest, link("/only0"), content=b"y")], now=NOW)
     assert sorted((row.place.path, row.depth) for row in await queue(store)) == [("/gem", 1), ("/only0", 1)]
+
+
+async def test_p6_p7_what_was_cut_is_said_in_the_row(serve: Serve, crawl_file: Path) -> None:
+    """Of a page with more than 10,000 links and one URL of more than 4,096 characters both are flagged in `pages`, and the
+    first 10,000 links are edges."""
+    web = await serve(Site({"/": html("/" + "x" * 4096, *(f"/{n}" for n in range(10_001)))}))
+    await run(web, crawl_file, scope="page")
+    assert ask(crawl_file, "SELECT data->>'truncated', data->>'dropped_links' FROM pages") == [("links", 1)]
+    assert ask(crawl_file, "SELECT count(*) FROM links") == [(10_000,)]
 
 
 async def test_t3_soft_404s_without_end_end(serve: Serve, crawl_file: Path) -> None:
