@@ -25,6 +25,7 @@ from crawler.patient import PatientStore
 from crawler.spec import CrawlSpec
 from storage import open_reader
 from storage.model import BodyRow, Settlement
+from storage.sqlite import SqliteStore
 from storage.store import StoreBlocked, StoreBusy, StoreError, StoreFull
 from storage.trouble import told
 from tests.conftest import Serve
@@ -306,6 +307,21 @@ def test_d10_the_crawl_pauses_before_the_disk_is_full(free: int, log: int, min_f
     made.look(min_free)
     assert len(seen) == 2 * pauses
     assert len([n for n in notes if "min-free" in n]) == pauses
+
+
+async def test_d10_nobody_is_asked_while_the_disk_is_low(
+    serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on a disk with less than --min-free sends nothing, says so, and crawls as soon as there is more."""
+    free = [2**20]
+    monkeypatch.setattr(SqliteStore, "room", lambda _: free[0])
+    web, notes = await serve(Site({"/": page("/a"), "/a": page()})), Notes()
+    spec = CrawlSpec(seeds=(web.url(),), **{**QUICK, "min_free": None})
+    crawling = asyncio.create_task(run_async(spec, crawl_file, note=notes))
+    await notes.until("--min-free asks for 512")
+    assert await silence(web) == 0
+    free[0] = 2**40
+    assert (await asyncio.wait_for(crawling, 10)).counts.pages == 2
 
 
 def test_d15_a_long_write_ahead_log_is_told_once() -> None:
