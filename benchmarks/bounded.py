@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -136,6 +137,7 @@ async def _write(db: Path, web: Web, wanted: int) -> None:
               SELECT 1 + i % {HOSTS}, 1 + i % {HOSTS}, '/item/' || i, 1, 1 FROM n;
             UPDATE host SET queued = queued + (SELECT count(*) FROM url WHERE host = host.id AND path LIKE '/item/%');
             {trigger}; COMMIT;""")
+    os.sync()  # or the first commit waits for a gigabyte that the kernel has still to write
 
 
 def _resume(db: Path, watch: float) -> Sampler:
