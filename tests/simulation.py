@@ -264,6 +264,8 @@ class World:
     async def fetch(self, visit: Visit) -> Outcome:
         began, host = self.clock.now(), visit.place.host
         await asyncio.sleep(self.rng.choice((0.0, 0.001, 0.05)))
+        if not visit.addresses:  # the look-up failed just now, and the resolver remembers that
+            return self._failed(visit, Fault.DNS_FAILED, began)
         if self.gone(self.clock.now()):
             if self.lost is not Fault.OFFLINE:
                 await asyncio.sleep(10.0)

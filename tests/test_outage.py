@@ -103,8 +103,12 @@ async def test_x5_a_stopped_process_comes_back_without_a_burst(serve: Serve, cra
     """kill -STOP, 2.5 s, -CONT with requests open and a timeout of 1.5 s: nobody is charged, no host is asked before its
     delay has passed, and no second sees more requests than before."""
 
+    talking = asyncio.Event()
+    talking.set()
+
     async def slow(_: object) -> str:
         await asyncio.sleep(0.1)
+        await talking.wait()
         return page()
 
     hosts = 6
@@ -116,10 +120,13 @@ async def test_x5_a_stopped_process_comes_back_without_a_burst(serve: Serve, cra
     )
     while len(web.requests) < 40:
         await asyncio.sleep(0.01)
+    talking.clear()
+    await asyncio.sleep(0.3)  # every host has a request open
     process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(2.5)
     woke = time.monotonic()
     process.send_signal(signal.SIGCONT)
+    asyncio.get_running_loop().call_later(0.1, talking.set)
     assert await asyncio.wait_for(process.wait(), 30) == 0
     at = [r.at for r in web.requests]
     before = max(sum(t <= a < t + 1 for a in at) for t in at if t < woke - 2.5)

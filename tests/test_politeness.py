@@ -272,3 +272,12 @@ def test_u4_most_answers_redirects_slow_the_host_four_times() -> None:
     assert delay_of(CrawlSpec(delay=90.0), None, host) == 90.0
     assert delay_of(spec, None, standing_after(*[OK] * 2, before=host)) == 4.0
     assert delay_of(spec, None, standing_after(*[OK] * 150, before=host)) == 1.0
+
+
+def test_n1_an_excused_host_is_no_witness_until_it_answers() -> None:
+    """A failure our network is blamed for counts one at the host, so that hosts which are dead cannot excuse each other for
+    ever; an answer takes it back."""
+    excused = standing_after(Outcome("", fault=Fault.OFFLINE, reason="offline"))
+    assert excused.failures == 1
+    assert standing_after(Outcome("", fault=Fault.OFFLINE, reason="offline"), before=excused).failures == 1
+    assert standing_after(OK, before=excused).failures == 0
