@@ -45,6 +45,7 @@ soak: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.hostile
+	$(BIN)/python -m benchmarks.connections
 	$(BIN)/python -m benchmarks.realsite
 	$(BIN)/python -m benchmarks.speed --scrapy build/scrapy/bin/python
 	$(BIN)/python -m benchmarks.bounded

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 SMALL = 256 << 10
-LIMIT = 160 << 20  # with the last one in excess (50 MiB of sitemap) and 132 small ones: at most 256 MiB
+LIMIT = 96 << 20  # with the last one in excess, packed bodies and 132 small ones the process grows by less than 256 MiB
 
 
 class Share:
