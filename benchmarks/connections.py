@@ -153,7 +153,7 @@ def crawl(folder: Path, name: str, bad: bool) -> tuple[Run, float, list[tuple[st
     with serving("good", good_log) as port, serving("bad", bad_log) as urls:
         seeds = [f"http://127.0.1.{n}:{port.strip()}/" for n in range(1, GOOD + 1)]
         seeds += json.loads(urls) if bad else []
-        ended = run(crawler("crawl", *seeds, "-o", folder / f"{name}.db", "--delay", DELAY, "--patience", "3",
+        ended = run(crawler("crawl", *seeds, "-o", folder / f"{name}.db", "--delay", str(DELAY), "--patience", "3",
                             "--per-ip", "1", "--progress", "none"), timeout=200)  # fmt: skip
         time.sleep(0.5)
     pages = [r.at for r in read_log(good_log, 0) if r.path != "/robots.txt"]

@@ -329,8 +329,11 @@ class Engine:
             return Extract()
         if visit.kind is Kind.SITEMAP:
             return await self.parser.parse(outcome.body, visit.url, None, sitemap=True)
-        if visit.kind is Kind.ROBOTS or outcome.undecoded is not None:
+        if visit.kind is Kind.ROBOTS:
             return await self.parser.parse(outcome.body, visit.url, "application/octet-stream")
+        if outcome.undecoded is not None:  # H3
+            found = await self.parser.parse(outcome.body, visit.url, "application/octet-stream")
+            return replace(found, parse=f"skipped: content-encoding {outcome.undecoded[:40]}")
         return await self.parser.parse(outcome.body, visit.url, outcome.header("content-type"), outcome.headers)
 
     async def _address(self, place: Place) -> tuple[str, tuple[str, ...]] | None:

@@ -22,7 +22,7 @@ from crawler.fetch.resolver import Resolver
 from crawler.spec import CrawlSpec
 from crawler.url import split
 from crawler.visit import Fault, Outcome, Visit
-from tests import hostile
+from tests import conftest, hostile
 from tests.hostile import OK, Hostile, Peer, response
 
 SHORT = Deadlines(total=0.6, connect=0.2, first_byte=0.2, grace=0.1, window=0.1, rate=20_480)
@@ -329,11 +329,12 @@ async def test_h11_an_unasked_answer_never_answers_another_request(fault: hostil
 
 
 async def test_h11_many_mixed_requests_get_their_own_answers() -> None:
-    """2,000 keep-alive requests over ten connections: each body carries its own URL."""
+    """2,000 keep-alive requests over ten connections (10,000 in the long form): each body carries its own URL."""
+    many = 10_000 if conftest.LONG else 2_000
     async with Hostile(hostile.echo) as server:
-        urls = [server.url(f"/{n}") for n in range(2000)]
+        urls = [server.url(f"/{n}") for n in range(many)]
         outcomes = await fetch_all(urls, limit=10)
-    assert [outcome.body.decode() for outcome in outcomes] == [f"/{n}" for n in range(2000)]
+    assert [outcome.body.decode() for outcome in outcomes] == [f"/{n}" for n in range(many)]
 
 
 async def test_h12_header_values_are_text_that_sqlite_takes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from hypothesis import strategies as st
 
 from crawler.api import run_async
 from crawler.fetch.decode import ACCEPT_ENCODING
-from crawler.fetch.headers import ACCEPT, sendable
+from crawler.fetch.headers import ACCEPT, kept, sendable
 from crawler.fetch.pool import FetchPool
 from crawler.fetch.resolver import Resolver
 from crawler.frontier.settling import fetch_row
 from crawler.spec import BadSpec, CrawlSpec
 from crawler.url import InvalidUrl, admit, split
 from crawler.visit import Outcome, Visit
+from storage import open_reader
 from tests import hostile
 from tests.conftest import LONG, Serve
 from tests.hostile import Asked, Hostile, response
@@ -183,6 +185,20 @@ def test_h16_validators_are_sent_only_if_they_are_clean(fuzzed: _Fuzzed, tag: st
     assert ("etag" in stored.lower()) == clean
 
 
+@settings(max_examples=2 * MANY, deadline=None)
+@given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60)), max_size=140))
+@example([(b"ETag", b"\xed\xa0\x80\0\xff")])
+def test_h12_any_bytes_are_headers_that_can_be_stored(raw: list[tuple[bytes, bytes]]) -> None:
+    """Header values of whatever bytes: text without NUL or lone surrogates, 128 of them at most, never an exception."""
+    found = kept(raw)
+    assert len(found) == min(len(raw), 128)
+    for _, value in found:
+        assert "\0" not in value
+        value.encode("utf-8")
+    row = fetch_row(Outcome("http://a.test/", 200, headers=found), "page", 0, 1)
+    assert row.headers is None or "\0" not in row.headers
+
+
 @pytest.mark.parametrize(
     ("name", "value", "fine"),
     [
@@ -212,7 +228,7 @@ def test_h16_options_make_no_header_either(text: str) -> None:
 # --- to whom
 
 
-async def test_u1_another_origin_gets_nothing_but_our_identity(serve: Serve, crawl_file: Path) -> None:
+async def test_u1_u9_another_origin_gets_nothing_but_our_identity(serve: Serve, crawl_file: Path) -> None:
     """A crawl with --header that is led to another port, host and back by links and redirects: strangers get
     User-Agent, Accept and Accept-Encoding alone; nobody ever gets a Referer, a cookie or credentials of a URL."""
     set_cookie = (("Content-Type", "text/html"), ("Set-Cookie", "a=b; Path=/"), ("ETag", '"tag"'))
@@ -271,3 +287,18 @@ async def test_n9_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch
     assert (proxy.connections, len(server.requests)) == (0, 1)
     assert server.requests[0].header("Authorization") is None
     await names.close()
+
+
+@pytest.mark.parametrize("coding", ["gzip, br", "compress", "gzip"])
+async def test_h3_what_is_not_decoded_is_kept_and_not_parsed(serve: Serve, crawl_file: Path, coding: str) -> None:
+    """Two codings, an unknown and a false one: the body is stored as it came, `parse` says so, no link of it is taken."""
+    body = b"<!DOCTYPE html><title>x</title><a href=/b>b</a>"
+    headers = (("Content-Type", "text/html"), ("Content-Encoding", coding))
+    web = await serve(Site({"/": Answer(body=body, headers=headers), "/b": page()}))
+    spec = CrawlSpec(seeds=(web.url(),), delay=0.0, patience=0.2, parse_workers=0)
+    async with asyncio.timeout(15):
+        await run_async(spec, crawl_file)
+    with open_reader(crawl_file) as reader:
+        rows = list(reader.query("SELECT digest, parse, title FROM pages")[1])
+    assert rows == [(hashlib.sha256(body).hexdigest(), f"skipped: content-encoding {coding}", None)]
+    assert [r.path for r in web.requests] == ["/robots.txt", "/"]
