@@ -31,6 +31,7 @@ GOOD, PAGES, DELAY = 20, 80, 0.25  # hosts, pages on each, s between two request
 BAD = 64
 FALL_LIMIT, RISE_LIMIT, SLOT_LIMIT = 0.10, 256 * MIB, 61.0
 HTML = b"Content-Type: text/html\r\n"
+TEXT = (b"<p>text of a page that goes on" * (MIB // 30 + 1))[:MIB]  # what costs a parser much is benchmarks.hostile's
 
 
 # --- the servers, each a process
@@ -74,7 +75,7 @@ async def early_hints(peer: Peer) -> None:
 async def endless(peer: Peer) -> None:
     await peer.send(OK + HTML + b"\r\n")
     while True:
-        await peer.send(b"x" * 65_536)
+        await peer.send(TEXT)
 
 
 def bomb(packed: bytes, coding: str) -> hostile.Fault:
@@ -84,13 +85,13 @@ def bomb(packed: bytes, coding: str) -> hostile.Fault:
     return fault
 
 
-gzip_bomb = bomb(gzip.compress(bytes(64 * MIB)), "gzip")
-brotli_bomb = bomb(brotli.compress(bytes(64 * MIB), quality=5), "br")
+gzip_bomb = bomb(gzip.compress(TEXT * 64), "gzip")
+brotli_bomb = bomb(brotli.compress(TEXT * 64, quality=5), "br")
 
 
 async def sitter(peer: Peer) -> None:
     """Nine MiB at once, the rest a byte at a time."""
-    await peer.send(OK + HTML + b"Content-Length: 10000000\r\n\r\n" + bytes(9 * MIB))
+    await peer.send(OK + HTML + b"Content-Length: 10000000\r\n\r\n" + TEXT * 9)
     while True:
         await peer.send(b"b")
         await asyncio.sleep(0.2)
