@@ -257,6 +257,7 @@ class Report:
     looks: int = 0
     torn: list[str] = field(default_factory=list)
     oracle: list[str] = field(default_factory=list)  # where the file is not the frontier recomputed from its bodies
+    recomputed: int = 0  # how often
     quarantined: int = 0  # URLs that two kills met alone in safe mode; their crawls are not compared with the calm one
     damaged: list[str] = field(default_factory=list)  # what integrity_check said, where not 'ok'
     differences: list[str] = field(default_factory=list)  # from the uninterrupted crawl
@@ -383,6 +384,7 @@ class KillLoop:
         self.report.damaged += said if said != ["ok"] else []
 
     def _recompute(self, connection: sqlite3.Connection) -> None:
+        self.report.recomputed += 1
         self.report.oracle += self.oracle.disagreements(connection)
 
     def _judge(self, crawl: Crawl, server: Server, excuses: Counter[str]) -> None:
