@@ -295,7 +295,7 @@ class World:
 
     def _failed(self, visit: Visit, fault: Fault, began: float) -> Outcome:
         now = self.clock.now()
-        self.faults.append((now, visit.place.host))
+        self.faults.append((began, visit.place.host))
         return Outcome(visit.url, fault=fault, reason=f"{fault.value}: simulated", elapsed_ms=round((now - began) * 1000))
 
 

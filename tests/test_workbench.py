@@ -376,6 +376,36 @@ def test_l1_never_more_open_than_allowed_and_never_sooner_than_the_delay(world: 
 
 
 @settings(max_examples=40, deadline=None)
+def rate_of_the_living(dead: int, *, tries: int = 5, seconds: float = 60.0) -> int:
+    """Answers of 40 hosts that have answered before, beside hosts each of which holds one of ten connections for 10 s."""
+    live = {f"live{n}": 200 for n in range(40)}
+    bench, hosts = bench_of(Limits(address_delay=0.0, tries=tries), **{f"dead{n}": 3 for n in range(dead)}, **live)
+    for name in live:
+        hosts[name].standing = Standing(latency=0.1)
+    now, answered, n = 0.0, 0, count()
+    open_: list[tuple[float, int, Visit]] = []  # heap of (end, n, visit)
+    while now < seconds:
+        while len(open_) < 10 and isinstance(turn := bench.acquire(now), Visit):
+            bench.sent(turn, now)
+            heappush(open_, (now + (0.1 if turn.place.host in live else 10.0), next(n), turn))
+        times = [at for at in (open_[0][0] if open_ else None, bench.next_at() if len(open_) < 10 else None) if at]
+        now = max(now, min(times, default=seconds))
+        while open_ and open_[0][0] <= now:
+            visit = heappop(open_)[2]
+            good = visit.place.host in live
+            answered += good
+            hosts[visit.place.host].standing = Standing(latency=0.1) if good else Standing(failures=1)
+            bench.release(visit, now)
+    return answered
+
+
+def test_n3_a_thousand_dead_hosts_take_half_of_the_connections_at_most() -> None:
+    """Live hosts lose 10 % of their rate at most: who has not answered yet, or no more, waits for others of that kind."""
+    alone = rate_of_the_living(0)
+    assert rate_of_the_living(1000) >= 0.9 * alone
+    assert rate_of_the_living(1000, tries=10) < 0.5 * alone
+
+
 @given(seed=st.integers(0, 2**32), size=st.integers(2, 12), workers=st.integers(1, 5), shared=st.booleans())
 def test_l2_no_host_starves(seed: int, size: int, workers: int, shared: bool) -> None:
     """With few workers and every host wanting more, no host waits for more than two rounds of the others, whether they

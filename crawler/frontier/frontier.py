@@ -60,7 +60,14 @@ class Frontier:
         self._times = Times(clock)
         rest = clock.now() + spec.address_delay if begun.resumed else 0.0
         self.bench = Workbench(
-            Limits(spec.per_host, spec.address_limit, spec.address_delay, spec.robots == "obey", spec.token),
+            Limits(
+                spec.per_host,
+                spec.address_limit,
+                spec.address_delay,
+                spec.robots == "obey",
+                spec.token,
+                tries=max(1, spec.connections // 2),
+            ),
             rest,
             {name: self._times.mono(at, politeness.CRAWL_DELAY_MOST) for name, at in begun.addresses.items()},
         )

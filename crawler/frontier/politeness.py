@@ -44,6 +44,11 @@ class Standing:
         return self.failures >= BREAKER_AT
 
     @property
+    def doubtful(self) -> bool:
+        """Nobody has answered there yet, or nobody does any more."""
+        return self.failures > 0 or not self.latency
+
+    @property
     def redirecting(self) -> bool:
         return self.redirects.bit_count() * 2 > REDIRECTS_OF
 

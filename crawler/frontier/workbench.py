@@ -81,6 +81,7 @@ class Host:
     most: int | None = None  # pages, over the whole crawl
     busy: int = 0  # requests open
     unsent: int = 0  # of these, not on the wire yet: the clock has not started
+    tries: int = 0  # of these, sent while it was doubtful
     out: int = 0  # visits handed out and not settled
     more: bool = True  # the store may hold more for it
     window: list[tuple[int, int, int, Queued]] = field(default_factory=list)  # heap of (priority, depth, id, row)
@@ -127,6 +128,7 @@ class Limits:
     address_delay: float = 0.5
     obey: bool = True
     agent: str = "poolcrawl"
+    tries: int = 1 << 30  # requests open at once to hosts that may be dead, all together (FAULTS N3)
 
 
 class Workbench:
@@ -142,6 +144,8 @@ class Workbench:
         self.addresses: dict[str, Address] = {}
         self.unresolved: deque[Host] = deque()
         self.barred: set[str] = set()
+        self._tries = 0
+        self._untried: dict[Host, None] = {}  # doubtful hosts whose turn has come, and who wait for others of their kind
         self._turns: list[tuple[float, int, int, Address]] = []
         self._n = count()
 
@@ -164,6 +168,7 @@ class Workbench:
         host.stamp += 1
         del self.hosts[host.name]
         self.barred.discard(host.name)
+        self._untried.pop(host, None)
         if host.address is not None:
             self._schedule(host.address)
 
@@ -250,6 +255,10 @@ class Workbench:
                 self.place(host)
                 self._schedule(address)
                 continue
+            if host.standing.doubtful and self._tries >= self.limits.tries:
+                self._untried[host] = None
+                self._schedule(address)
+                continue
             turn = self._next(host, now)
             if isinstance(turn, Visit):
                 self._hand_out(turn, host, address, now)
@@ -267,6 +276,8 @@ class Workbench:
         host.out += 1
         address.busy += 1
         address.unsent += 1
+        host.tries += host.standing.doubtful
+        self._tries += host.standing.doubtful
         visit.handle = (host, address)
         visit.addresses = host.addresses
 
@@ -334,7 +345,20 @@ class Workbench:
         address.busy -= 1
         self.place(host)
         self._schedule(address)
+        if host.tries:
+            host.tries -= 1
+            self._tries -= 1
+            self._try_next()
         return host
+
+    def _try_next(self) -> None:
+        """A doubtful host has had its turn: the next one queues again."""
+        while self._untried and self._tries < self.limits.tries:
+            host = next(iter(self._untried))
+            del self._untried[host]
+            self.place(host)
+            if host.standing.doubtful:
+                return
 
     def settled(self, name: str, *, page: bool) -> None:
         """A visit of this host is durable; with a limit on its pages, there may be room for one more now."""
