@@ -23,7 +23,6 @@ from typing import Any, BinaryIO
 from crawler.parse import wire
 from crawler.parse.html import Headers, read
 from crawler.parse.mime import sniff
-from crawler.parse.sitemap import parse as read_sitemap
 from crawler.visit import Extract, Link
 
 if sys.version_info >= (3, 14):
@@ -96,7 +95,9 @@ def survey(body: bytes, url: str) -> Extract:
 
     ``parse`` says why it is none. The body is neither packed nor kept: its links are all there is to it.
     """
-    found = read_sitemap(body, url)
+    from crawler.parse.sitemap import parse  # many a worker never meets one
+
+    found = parse(body, url)
     links = [Link(place, "sitemap", None, lastmod) for place, lastmod in found.urls]
     links += [Link(place, "sitemap", "index", lastmod) for place, lastmod in found.children]
     return Extract(
