@@ -23,11 +23,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from crawler.clock import SystemClock
-from crawler.engine import Engine, Stop
+from crawler.engine import Engine
 from crawler.fetch.pool import FetchPool
 from crawler.fetch.resolver import Answer, Resolver
 from crawler.parse.pool import ParsePool
 from crawler.spec import CrawlSpec
+from crawler.stop import Stop
 from crawler.url import admit
 from storage.sqlite import SqliteStore
 from tests.web import Request, Web, page, read_log

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crawler.api import Ending, Stop, crawl, run
+    from crawler.api import Ending, crawl, run
     from crawler.fetch.many import fetch_all
     from crawler.spec import CrawlSpec
+    from crawler.stop import Stop
     from crawler.visit import Fault, Link, Outcome, Page
 
 _HOME = {
@@ -26,7 +27,7 @@ _HOME = {
     "Link": "crawler.visit",
     "Outcome": "crawler.visit",
     "Page": "crawler.visit",
-    "Stop": "crawler.api",
+    "Stop": "crawler.stop",
 }
 
 __all__ = [

@@ -13,15 +13,17 @@ from typing import Any
 
 from crawler.clock import SystemClock
 from crawler.descriptors import fitted
-from crawler.engine import Ending, Engine, OnPages, OnProgress, Stop
+from crawler.engine import Ending, Engine, OnProgress
 from crawler.exclude_file import ExcludeFile
 from crawler.fetch.addresses import literal
 from crawler.log import exposed, log
 from crawler.parse.pool import ParsePool
 from crawler.spec import BUDGET_SETTINGS, BadSpec, CrawlSpec, from_mapping
+from crawler.stop import Stop
 from crawler.text import discreet
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Page
+from crawler.visits import OnPages
 from storage.model import JsonObject, Place
 from storage.reader import Reader, RunInfo, open_reader
 from storage.sqlite import SqliteStore

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import crawler
-from crawler.engine import Engine
 from crawler.spec import CrawlSpec
+from crawler.visits import Visits
 
-_extract = Engine._extract
+_extract = Visits._extract
 
 
-async def _deadly(self: Engine, visit: Any, outcome: Any) -> Any:
+async def _deadly(self: Visits, visit: Any, outcome: Any) -> Any:
     if "poison" in visit.url:
         os._exit(99)
     return await _extract(self, visit, outcome)
 
 
 if __name__ == "__main__":
-    Engine._extract = _deadly  # type: ignore[method-assign]
+    Visits._extract = _deadly  # type: ignore[method-assign]
     spec = CrawlSpec(seeds=(sys.argv[1],), delay=0.0, patience=1.0, parse_workers=0)
     crawler.run(spec, Path(sys.argv[2]), note=lambda text: print(text, file=sys.stderr))

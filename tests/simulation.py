@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from crawler.engine import Ending, Engine, Stop
+from crawler.engine import Ending, Engine
 from crawler.fetch import ResolveError, Stats
 from crawler.progress import Snapshot
 from crawler.spec import CrawlSpec
+from crawler.stop import Stop
 from crawler.url import admit
 from crawler.visit import Extract, Fault, Link, Outcome, Visit
 from storage.model import Begun, Counts, HostRow, JsonObject, OriginRow, Pending, Place, Queued, Settlement, Tally

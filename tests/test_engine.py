@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 import crawler
-from crawler import engine, visit
+from crawler import stop as stopping
+from crawler import visit
 from crawler.api import add_seeds, finished, run_async
-from crawler.engine import Ending, Stop
+from crawler.engine import Ending
 from crawler.spec import BadSpec, CrawlSpec
+from crawler.stop import Stop
 from crawler.visit import Retry
 from storage import StoreLocked, StoreUnreadable, open_reader
 from tests.conftest import Serve
@@ -421,8 +423,8 @@ async def test_d5_a_hanging_server_holds_a_stop_for_the_grace_only(
 ) -> None:
     """After the first stop a fetch that never ends is given up when the grace is over (8 s, here 0.3); it stays queued,
     and nothing new was asked for."""
-    assert engine.GRACE <= 8.0
-    monkeypatch.setattr(engine, "GRACE", 0.3)
+    assert stopping.GRACE <= 8.0
+    monkeypatch.setattr(stopping, "GRACE", 0.3)
     reached = asyncio.Event()
 
     async def hang(_: Request) -> str:

@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.__main__", "crawler.cli", "crawler.cli.*"),
     ("crawler", "crawler.api"),
     ("crawler.engine",),
+    ("crawler.visits",),
     ("crawler.progress", "crawler.writer", "crawler.patient", "crawler.safemode", "crawler.exclude_file", "crawler.log",
      "crawler.demo", "crawler.demo.*"),
     ("crawler.frontier.frontier",),
@@ -32,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.frontier.*", "crawler.fetch.*", "crawler.parse.worker"),
     ("crawler.parse.*",),
     ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.url", "crawler.descriptors"),
-    ("crawler.visit", "crawler.spec", "crawler.clock", "crawler.text", "crawler.versions"),
+    ("crawler.visit", "crawler.spec", "crawler.stop", "crawler.clock", "crawler.text", "crawler.versions"),
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),
 )

@@ -20,9 +20,9 @@ import pytest
 from crawler import engine, patient, writer
 from crawler.api import run_async
 from crawler.clock import SystemClock
-from crawler.engine import Stop
 from crawler.patient import PatientStore
 from crawler.spec import CrawlSpec
+from crawler.stop import Stop
 from storage import open_reader
 from storage.model import BodyRow, Settlement
 from storage.sqlite import SqliteStore

@@ -17,7 +17,8 @@ from crawler.spec import UNSTORED, BadSpec, CrawlSpec, from_mapping, from_toml
 if TYPE_CHECKING:
     import asyncio
 
-    from crawler.engine import Ending, Stop
+    from crawler.engine import Ending
+    from crawler.stop import Stop
 
 FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -154,9 +155,9 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
     from crawler.api import finished, loop_factory, run_async
     from crawler.cli import summary
     from crawler.cli.live import view
-    from crawler.engine import Stop
     from crawler.log import begun, exposed, log_to
     from crawler.log import log as events
+    from crawler.stop import Stop
     from crawler.versions import versions
 
     def note(text: str) -> None:
