@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -29,7 +30,7 @@ from tests.store_contract import NOW, failure, page, place, redirect
 HOSTS = ("a.test", "b.test")
 PLACES = [place(f"/{n}", host) for host in HOSTS for n in range(4)]
 BAD = {place("/3", host) for host in HOSTS}  # out of scope
-SEED = PLACES[0]
+GOOD = [one for one in PLACES if one not in BAD]
 STATE = """SELECT o.name, h.name, u.path, u.depth, u.outcome, u.reason, u.due_at IS NOT NULL FROM url u
 JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host WHERE u.path <> '/robots.txt'"""
 RECOUNT = """SELECT h.name, h.queued, h.pages, h.failed, h.redirects, h.skipped,
@@ -37,7 +38,7 @@ RECOUNT = """SELECT h.name, h.queued, h.pages, h.failed, h.redirects, h.skipped,
   sum(u.outcome IS 'skipped') FROM host h JOIN url u ON u.host = h.id GROUP BY h.id"""
 ONCE = """SELECT url FROM (SELECT url FROM pages UNION ALL SELECT DISTINCT src FROM redirects UNION ALL SELECT url FROM failures
   UNION ALL SELECT url FROM skipped) GROUP BY url HAVING count(*) > 1"""
-targets = st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(("a", "a", "nofollow"))), max_size=3)
+targets = st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(("a",) * 4 + ("nofollow",))), min_size=1, max_size=3)
 
 
 @dataclass
@@ -45,13 +46,14 @@ class Model:
     """What was settled, and the edges; everything else follows from them."""
 
     max_depth: int
+    seeds: set[Place] = field(default_factory=lambda: {PLACES[0], PLACES[5]})
     settled: dict[Place, tuple[str, str | None, int | None]] = field(default_factory=dict)  # outcome, reason, due_at
     refused: set[Place] = field(default_factory=set)  # by a budget, while it was queued
     edges: set[tuple[Place, Place, int | None]] = field(default_factory=set)  # source, target, step
 
     def depths(self) -> dict[Place, int]:
-        """Least number of links from the seed, redirects free."""
-        found = {SEED: 0}
+        """Least number of links from a seed, redirects free."""
+        found = dict.fromkeys(self.seeds, 0)
         changed = True
         while changed:
             changed = False
@@ -63,7 +65,7 @@ class Model:
     def state(self) -> dict[Place, tuple[int | None, str | None, str | None, bool]]:
         """(depth, outcome, reason, queued) of each URL known."""
         depths = self.depths()
-        known = {SEED, *self.settled, *(target for _, target, _ in self.edges)}
+        known = {*self.seeds, *self.settled, *(target for _, target, _ in self.edges)}
         return {one: (depths.get(one), *self._word(one, depths.get(one))) for one in known}
 
     def _word(self, one: Place, depth: int | None) -> tuple[str | None, str | None, bool]:
@@ -108,7 +110,8 @@ class Machine(RuleBasedStateMachine):
         self.file, self.store, self.held = file, SqliteStore(file), {}
         self.loop.run(self.store.open())
         begun = self.loop.run(self.store.begin(
-            now=NOW, version="1", spec={}, seeds=[SEED], max_depth=self.model.max_depth, budgets=Budgets(redirects=1000),
+            now=NOW, version="1", spec={}, seeds=sorted(self.model.seeds),
+            max_depth=self.model.max_depth, budgets=Budgets(redirects=1000),
         ))  # fmt: skip
         assert begun.resumed == (self.opened > 0)
         self.opened += 1
@@ -149,11 +152,17 @@ class Machine(RuleBasedStateMachine):
         return [one for one, state in self.model.state().items()
                 if state[3] and max(at.get(one, 0), self.unreachable.get(one.origin, 0)) <= horizon]  # fmt: skip
 
-    @rule(data=st.data())
+    @rule(data=st.data(), times=st.sampled_from((4, 1, 8)))
+    def visit(self, data: st.DataObject, times: int) -> None:
+        """Several commits in a row: what is deep is met only so."""
+        for _ in range(times):
+            self.settle(data)
+            self.the_file_is_what_the_history_makes_it()
+
     def settle(self, data: st.DataObject) -> None:
         """Some of what is held ends, each in its own way, in one transaction."""
         if not self.held:
-            self.feed(1, 5_000, set(HOSTS))
+            self.feed(2, 5_000, set(HOSTS))
         if not self.held:
             return
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.held)), min_size=1, max_size=4))
@@ -165,7 +174,7 @@ class Machine(RuleBasedStateMachine):
         self.loop.run(self.store.commit(batch, now=NOW))
 
     def _end(self, row: Queued, data: st.DataObject) -> Settlement:
-        how = data.draw(st.sampled_from(("page", "page", "page", "redirect", "failure", "retry")))
+        how = data.draw(st.sampled_from(("page",) * 6 + ("redirect", "retry", "failure")))
         if how == "page":
             found = data.draw(targets)
             self.model.settled[row.place] = ("page", None, None)
@@ -180,7 +189,7 @@ class Machine(RuleBasedStateMachine):
         self.model.settled[row.place] = ("failure", "http_500", due_at)
         return failure(row, due_at=due_at)
 
-    @rule(host=st.sampled_from(HOSTS), until=st.sampled_from((0, NOW + 5_000, NOW + 9_000)))
+    @rule(host=st.sampled_from(HOSTS), until=st.sampled_from((0, 0, NOW + 5_000, NOW + 9_000)))
     def robots(self, host: str, until: int) -> None:
         """A robots.txt that cannot be had holds its origin back until it is asked for again."""
         home = place("/robots.txt", host)
@@ -188,18 +197,20 @@ class Machine(RuleBasedStateMachine):
         self.loop.run(self.store.commit([Settlement(home, origins=(status,))], now=NOW))
         self.unreachable[home.origin] = until
 
+    @precondition(lambda self: len(self.model.settled) > 2 and not self.held)
     @rule(host=st.sampled_from(HOSTS))
     def refuse(self, host: str) -> None:
         """A budget is used up: what is queued on the host, and not in flight, is refused for good."""
         ids = {row.name: row.id for row in self.loop.run(self.store.hosts(9, horizon=NOW, names=[host]))}
-        if host in ids and not self.held:
+        if host in ids:
             queued = {one for one, state in self.model.state().items() if state[3] and one.host == host}
             assert self.loop.run(self.store.refuse(ids[host], "limit", "enough")) == len(queued)
             self.model.refused |= queued
 
-    @rule()
-    def reopen(self) -> None:
-        """A run ends, the next one begins: what was in flight is queued."""
+    @rule(seeds=st.sets(st.sampled_from(GOOD), max_size=1))
+    def reopen(self, seeds: set[Place]) -> None:
+        """A run ends, the next one begins, perhaps with a seed more: what was in flight is queued."""
+        self.model.seeds |= seeds
         self.loop.run(self.store.end("complete", now=NOW))
         self.loop.run(self.store.close())
         self._open(self.file)
@@ -232,7 +243,7 @@ def test_d1_d3_d4_any_history_of_a_store_is_the_models() -> None:
     """Begin, feed, settle, robots, refuse, close and crash in any order (20 histories; 2,000 in the long form): states,
     depths, views and counters are those of a model; nothing held is fed; what was not committed is queued again."""
     profile = settings(
-        max_examples=long(20, 2000), stateful_step_count=long(15, 40), deadline=None, print_blob=True,
+        max_examples=long(20, 2000), stateful_step_count=long(15, 30), deadline=None, print_blob=True,
         suppress_health_check=list(HealthCheck), derandomize=long(1, 0) == 1,
     )  # fmt: skip
     run_state_machine_as_test(Machine, settings=profile)
