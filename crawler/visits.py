@@ -25,6 +25,7 @@ from crawler.writer import Writer
 from storage.model import Settlement
 
 UNPACKED = 24  # pages between parsing and the writer: each may have 10,000 links, about 7 MB
+LARGE = 1 << 20  # bytes of a body from which on it may take a parse worker for seconds
 
 OnPages = Callable[[list[Page]], Awaitable[None]]
 
@@ -72,7 +73,7 @@ class Visits:
         self._on_pages = on_pages
         self._pages: dict[int, Page] = {}  # to be yielded once they are durable
         self._unpacked = asyncio.Semaphore(UNPACKED)
-        self._surveying = asyncio.Semaphore(1)  # a sitemap may have 50,000 links, about 35 MB
+        self._heavy = asyncio.Semaphore(1)  # a sitemap's 50,000 links take about 35 MB; and the other workers are left free
 
     async def loop(self, writer: Writer) -> None:
         """One worker's: visit after visit until the crawl is over."""
@@ -118,11 +119,16 @@ class Visits:
         visited(visit.url, outcome.status, outcome.reason, outcome.elapsed_ms, outcome.wire_size)
         self.answered |= outcome.status is not None
         try:
-            async with self._surveying if visit.kind is Kind.SITEMAP else self._unpacked:
+            async with self._lane(visit, outcome):
                 await writer.put(await self._settlement(visit, outcome))
         finally:
             if outcome.share is not None:
                 outcome.share.free()
+
+    def _lane(self, visit: Visit, outcome: Outcome) -> asyncio.Semaphore:
+        """Where it waits for its turn to be parsed: what takes long holds up only its like."""
+        heavy = visit.kind is Kind.SITEMAP or len(outcome.body) >= LARGE
+        return self._heavy if heavy else self._unpacked
 
     async def _settlement(self, visit: Visit, outcome: Outcome) -> Settlement:
         rules = None

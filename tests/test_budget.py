@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import brotli
 import pytest
@@ -17,9 +18,11 @@ from crawler.fetch import budget
 from crawler.fetch.budget import SMALL, Budget
 from crawler.fetch.http import Deadlines
 from crawler.fetch.pool import FetchPool
+from crawler.parse.pool import ParsePool
 from crawler.spec import CrawlSpec
 from crawler.url import split
-from crawler.visit import Outcome, Visit
+from crawler.visit import Extract, Outcome, Page, Visit
+from crawler.visits import LARGE
 from tests import hostile
 from tests.conftest import Serve
 from tests.hostile import OK, Hostile, Peer, response
@@ -129,6 +132,37 @@ async def test_x2_a_crawl_under_a_small_budget_ends_whole(
     async with asyncio.timeout(20):
         ending: Ending = await run_async(spec, crawl_file)
     assert (ending.state, ending.counts.pages, ending.counts.failures) == ("complete", 13, 0)
+
+
+async def test_h1_x2_large_bodies_hold_up_no_small_page(
+    serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 hosts' bodies of 1.5 MiB are with the parse workers, or wait for them, until a good host's 20 pages are all stored:
+    one worker at most has a large one."""
+    last, parse, now, most = asyncio.Event(), ParsePool.parse, 0, 0
+
+    async def slow(pool: ParsePool, body: bytes, *rest: Any, **more: Any) -> Extract:
+        nonlocal now, most
+        if len(body) < LARGE:
+            return await parse(pool, body, *rest, **more)
+        now += 1
+        most = max(most, now)
+        await last.wait()
+        now -= 1
+        return Extract()
+
+    async def stored(pages: list[Page]) -> None:
+        if any(one.url.endswith("/19") for one in pages):
+            last.set()
+
+    monkeypatch.setattr(ParsePool, "parse", slow)
+    good = {"/": page("/1"), **{f"/{n}": page(f"/{n + 1}") for n in range(1, 19)}, "/19": page()}
+    web = await serve(Site(good), *[Site({"/": "<p>" * (LARGE // 2)})] * 30)
+    seeds = tuple(f"http://127.0.1.{n}:{web.port}/" for n in range(31, 0, -1))
+    options: dict[str, Any] = {"delay": 0.0, "patience": 0.2, "parse_workers": 2}
+    async with asyncio.timeout(20):
+        ending = await run_async(CrawlSpec(seeds=seeds, **options), crawl_file, on_pages=stored)
+    assert (ending.state, most) == ("complete", 1)
 
 
 # --- one connection

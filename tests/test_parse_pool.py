@@ -173,6 +173,16 @@ async def test_p1_deadline_is_two_seconds_of_cpu(pool: ParsePool) -> None:
     assert 1.5 < spent < 2.0 + 1.0
 
 
+async def test_p1_nothing_waits_behind_a_large_page() -> None:
+    """A page of 300 kB spins in one worker's pipe: the eight that follow go to the other."""
+    async with ParsePool(2, MISBEHAVE) as pool:
+        large = asyncio.create_task(pool.parse(PAGE + b" " * 300_000, "http://h.test/spin", HTML))
+        await asyncio.sleep(0)
+        await asyncio.gather(*(pool.parse(PAGE, f"http://h.test/fine?{n}", HTML) for n in range(8)))
+        assert not large.done()
+        large.cancel()
+
+
 async def test_p1_an_extractor_that_only_waits_meets_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sleeping burns no CPU: the wall clock ends it (10 s; here the parent's backstop, made short)."""
     monkeypatch.setattr("crawler.parse.process.BACKSTOP", 0.5)

@@ -19,7 +19,7 @@ from crawler.parse.worker import OUT_OF_MEMORY, BadExtractor
 from crawler.visit import Extract
 
 AHEAD = 4  # pages in a worker's pipe: it never waits for the loop, and a death repeats no more than three
-AHEAD_BYTES = 2 << 20  # beyond which one page at a time
+AHEAD_BYTES = 256 << 10  # beyond which one page at a time: nothing waits behind a large one
 BACKSTOP = 12.0  # s for one page on the parent's clock; the kernel's 10 s in the worker come first
 START = 30.0  # s until a new worker must have said hello
 _JOIN = 64 << 10  # bytes up to which copying a body costs less than a second write
