@@ -109,7 +109,8 @@ def written_part(folder: Path, wanted: int, watch: float) -> tuple[dict[str, Any
 async def _written_part(folder: Path, wanted: int, watch: float) -> tuple[dict[str, Any], bool]:
     db = folder / "written.db"
     async with Web(*[Site({"/": "<title>a page</title>"})] * HOSTS) as web:
-        await _write(db, web, wanted)
+        await write_queued(db, web, wanted)
+        os.sync()  # or the first commit waits for a gigabyte that the kernel has still to write
         queued = _count(db, "SELECT sum(queued) FROM host")
         began = time.monotonic()
         watched = await asyncio.to_thread(_resume, db, watch)
@@ -121,7 +122,7 @@ async def _written_part(folder: Path, wanted: int, watch: float) -> tuple[dict[s
     return figures, first <= limit + DELAY and watched.peak <= LARGE_RESIDENT_LIMIT
 
 
-async def _write(db: Path, web: Web, wanted: int) -> None:
+async def write_queued(db: Path, web: Web, wanted: int) -> None:
     """The file of a crawl that has met ``wanted`` URLs and fetched none of them."""
     spec = CrawlSpec(seeds=tuple(web.url(host=host + 1) for host in range(HOSTS)), scope="any", delay=DELAY,
                      allow_private=("127.0.0.0/8",))
@@ -137,7 +138,6 @@ async def _write(db: Path, web: Web, wanted: int) -> None:
               SELECT 1 + i % {HOSTS}, 1 + i % {HOSTS}, '/item/' || i, 1, 1 FROM n;
             UPDATE host SET queued = queued + (SELECT count(*) FROM url WHERE host = host.id AND path LIKE '/item/%');
             {trigger}; COMMIT;""")
-    os.sync()  # or the first commit waits for a gigabyte that the kernel has still to write
 
 
 def _resume(db: Path, watch: float) -> Sampler:
