@@ -408,10 +408,15 @@ async def test_a_dead_host_is_reported_and_unanswered(crawl_file: Path, serve: S
 
 async def test_a_stopped_crawl_goes_on_where_it_was(serve: Serve, crawl_file: Path) -> None:
     """After a clean stop the same call fetches the rest, and nothing twice."""
-    web = await serve(Site({"/": page(*(f"/{n}" for n in range(30))), **{f"/{n}": page() for n in range(30)}}))
     stop = Stop()
-    asyncio.get_running_loop().call_later(0.3, stop.ask)
-    ending = await run_async(spec_of(web, delay=0.05, ip_delay=0.0), crawl_file, stop=stop)
+
+    async def tenth(_: Request) -> str:
+        stop.ask()
+        return page()
+
+    site: Any = {"/": page(*(f"/{n}" for n in range(30))), **{f"/{n}": page() for n in range(30)}}
+    web = await serve(Site({**site, "/9": tenth}))
+    ending = await run_async(spec_of(web, delay=0.02, ip_delay=0.0), crawl_file, stop=stop)
     assert ending.state == "interrupted"
     assert 0 < ending.counts.pages < 31
     assert (await run(web, crawl_file)).state == "complete"
