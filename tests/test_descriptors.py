@@ -33,12 +33,13 @@ from crawler.spec import CrawlSpec
 class Counting(logging.Handler):
     local = notes = 0
     def emit(self, record):
+        visited.set()
         Counting.local += "local: Too many open files" in record.getMessage()
 
+visited = threading.Event()
+
 def eat():
-    while not os.path.exists(file + "-wal"):
-        time.sleep(0.01)
-    time.sleep(0.05)
+    visited.wait()
     eaten = []
     until = time.monotonic() + 0.8
     while time.monotonic() < until:

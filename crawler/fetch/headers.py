@@ -18,8 +18,9 @@ Headers = tuple[tuple[str, str], ...]
 _TAG = re.compile(r"[\x21-\x7e]{1,256}")
 _DATE = re.compile(r"[\x20-\x7e]{1,64}")
 _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
-VALIDATORS = {"etag": _TAG, "if-none-match": _TAG, "last-modified": _DATE, "if-modified-since": _DATE}
-"""What a server says of a version and gets back when it is asked again, and how it must look for that (H16)."""
+_TAGS = frozenset({"etag", "if-none-match"})
+VALIDATORS = _TAGS | {"last-modified", "if-modified-since"}
+"""What a server says of a version and gets back when it is asked again (H16)."""
 
 
 def sent_to_all(spec: CrawlSpec) -> dict[str, str]:
@@ -39,8 +40,10 @@ def sent_to_seeds(spec: CrawlSpec) -> dict[str, str]:
 
 def sendable(name: str, value: str) -> bool:
     """Whether a header may go out, or a validator be kept for that: the web must not write our requests (H16)."""
-    form = VALIDATORS.get(name.lower())
-    return form.fullmatch(value) is not None if form else _CONTROL.search(value) is None
+    name = name.lower()
+    if name not in VALIDATORS:
+        return _CONTROL.search(value) is None
+    return (_TAG.fullmatch(value) if name in _TAGS else _DATE.fullmatch(value)) is not None
 
 
 def kept(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
