@@ -13,9 +13,9 @@ help:
 	@echo "make test                           install what the tests need, run them all"
 	@echo "make check                          ruff, mypy --strict, floors, documentation"
 	@echo "make fuzz                           what reads the web's bytes, fuzzed for 120 s each (SECONDS_EACH=600 for more)"
-	@echo "make torture                        the suite's long forms and 200 kills: more than an hour"
+	@echo "make torture                        the suite's long forms, then 200 kills: more than an hour, needs strace"
 	@echo "make soak                           520,000 pages in one run: does memory grow? half an hour, needs nginx, 3 GB"
-	@echo "make bench                          the benchmarks; benchmarks/README.md explains them"
+	@echo "make bench                          most benchmarks; benchmarks/README.md explains them all"
 
 crawl: $(RUN)
 ifdef SEEDS
@@ -38,7 +38,7 @@ fuzz: $(DEV)
 
 torture: $(DEV)
 	POOLCRAWL_LONG=1 SIMULATIONS=5000 $(BIN)/python -m pytest -rs
-	$(BIN)/python -m benchmarks.killloop --kills 200
+	$(BIN)/python -m benchmarks.killloop --kills 200 --full 0.1 --pinned 0.1 --syscall 0.1
 
 soak: $(DEV)
 	$(BIN)/python -m benchmarks.soak
