@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import gzip
 import json
 import subprocess
@@ -23,9 +24,9 @@ from typing import Any
 import brotli
 
 from benchmarks.measure import MIB, ROOT, Run, crawler, environment, median, real_disk, report, run
-from tests import hostile
+from tests import hostile, web
 from tests.hostile import OK, Peer, response
-from tests.web import Request, Web, page, read_log
+from tests.web import Answer, Request, Web, page, read_log
 
 GOOD, PAGES, DELAY = 20, 80, 0.25  # hosts, pages on each, s between two requests to one
 BAD = 64
@@ -37,18 +38,21 @@ TEXT = (b"<p>text of a page that goes on" * (MIB // 30 + 1))[:MIB]  # what costs
 # --- the servers, each a process
 
 
-def good_site(request: Request) -> str | int:
-    """A tree of pages, three links each, about 30 kB of text."""
-    if request.path == "/robots.txt":
-        return 404
-    number = int(request.path.strip("/") or 0)
+@functools.cache
+def good_page(number: int) -> Answer:
     links = [f"/{child}" for child in range(3 * number + 1, 3 * number + 4) if child < PAGES]
-    return page(*links, title=str(number)) + "<p>text of a page" * 1800
+    text = page(*links, title=str(number)) + "<p>text of a page" * 1800
+    return Answer(body=gzip.compress(text.encode()), headers=(*web.HTML, ("Content-Encoding", "gzip")))
+
+
+def good_site(request: Request) -> Answer:
+    """A tree of pages, three links each, about 30 kB of text, compressed as most of the web is."""
+    return Answer(404) if request.path == "/robots.txt" else good_page(int(request.path.strip("/") or 0))
 
 
 async def serve_good(log: Path) -> None:
-    async with Web(*[good_site] * GOOD, log=log) as web:
-        print(web.port, flush=True)
+    async with Web(*[good_site] * GOOD, log=log) as server:
+        print(server.port, flush=True)
         await asyncio.get_running_loop().create_future()
 
 
@@ -85,7 +89,7 @@ def bomb(packed: bytes, coding: str) -> hostile.Fault:
     return fault
 
 
-gzip_bomb = bomb(gzip.compress(TEXT * 64), "gzip")
+gzip_bomb = bomb(gzip.compress(bytes(64 * MIB)), "gzip")
 brotli_bomb = bomb(brotli.compress(TEXT * 64, quality=5), "br")
 
 

@@ -39,25 +39,23 @@ def _free(outcome: Outcome) -> Outcome:
 
 
 def test_x2_the_oldest_body_always_goes_on() -> None:
-    """Large bodies wait at half the budget, new ones at the whole; the oldest never waits, and its end lets another on."""
-    ledger = Budget(1000)
+    """Large bodies wait while the budget is used up; the oldest never waits, and its end lets another on."""
+    ledger = Budget(500)
     old, young = ledger.hold(None, 300), ledger.hold(None, 199)
-    assert not ledger.full(young, large=True)
+    assert not ledger.full(young)
     old = ledger.hold(old, 301)
-    assert [ledger.full(one, one is not None) for one in (old, young, None)] == [False, True, False]
-    ledger.hold(old, 801)
-    assert [ledger.full(one, one is not None) for one in (old, young, None)] == [False, True, True]
+    assert [ledger.full(one) for one in (old, young, None)] == [False, True, True]
     old.ended()
-    assert [ledger.full(one, one is not None) for one in (young, None)] == [False, True]
+    assert [ledger.full(one) for one in (young, None)] == [False, True]
     old.free()
-    assert (ledger.held, ledger.full(None, large=False)) == (199, False)
+    assert (ledger.held, ledger.full(None)) == (199, False)
     young.free()
     assert ledger.held == 0
 
 
 async def test_x2_bodies_wait_and_all_come_whole() -> None:
-    """16 bodies of 2 MiB at once under a budget of 8 MiB: at most the budget and two bodies held, all of them whole."""
-    ledger, most = Budget(8 * MIB), 0
+    """16 bodies of 2 MiB at once under a budget of 4 MiB: 12 MiB held at most, all of them whole."""
+    ledger, most = Budget(4 * MIB), 0
     body = bytes(range(256)) * (2 * MIB // 256)
 
     async def one(pool: FetchPool, url: str) -> None:
@@ -74,6 +72,21 @@ async def test_x2_bodies_wait_and_all_come_whole() -> None:
     assert (most <= 12 * MIB, ledger.held) == (True, 0)
 
 
+async def test_x2_a_bomb_waits_before_it_is_decoded() -> None:
+    """While the budget is used up, ten kilobytes that would be ten megabytes wait; a compressed page of 250 kB does not."""
+    ledger = Budget(MIB)
+    ledger.hold(None, MIB)
+    bomb, fair = (brotli.compress(b"page " * size) for size in (2_000_000, 50_000))
+    coding = "Content-Encoding: br"
+    async with Hostile(hostile.raw(response(bomb, coding))) as bad, Hostile(hostile.raw(response(fair, coding))) as good:
+        seeds = [split(bad.url()), split(good.url())]
+        async with FetchPool(CrawlSpec(), seeds, deadlines=Deadlines(total=0.5), budget=ledger) as pool:
+            waits = asyncio.create_task(pool.fetch(Visit(bad.url(), seeds[0])))
+            page = await pool.fetch(Visit(good.url(), seeds[1]))
+            assert (len(page.body), page.truncated, ledger.held) == (250_000, None, MIB)
+            assert ((await waits).body, ledger.held) == (b"", MIB)
+
+
 def _sits_on(body: bytes) -> hostile.Fault:
     """Sends most of a large body and then a byte now and then."""
 
@@ -88,21 +101,21 @@ def _sits_on(body: bytes) -> hostile.Fault:
 
 
 async def test_x2_hosts_that_sit_on_large_bodies_hold_up_no_page() -> None:
-    """Eight hosts sit on as much as the budget lets them have; small pages, compressed ones too, still come at once."""
-    ledger, spec = Budget(4 * MIB), CrawlSpec(per_host=8)
+    """Eight hosts sit on all that the budget lets them have; small pages, compressed ones too, still come at once."""
+    ledger, spec = Budget(2 * MIB), CrawlSpec(per_host=8)
     small = brotli.compress(b"page " * 4000)
     good = hostile.raw(response(small, "Content-Encoding: br"))
     async with Hostile(_sits_on(bytes(MIB))) as bad, Hostile(good) as server:
         seeds = [split(bad.url()), split(server.url())]
         async with FetchPool(spec, seeds, deadlines=LONG, budget=ledger) as pool:
             sitting = [asyncio.create_task(pool.fetch(Visit(bad.url(), seeds[0]))) for _ in range(8)]
-            while ledger.held < ledger.limit / 2:
+            while ledger.held < ledger.limit:
                 await asyncio.sleep(0.001)
             async with asyncio.timeout(3):
                 for _ in range(20):
                     assert len((await pool.fetch(Visit(server.url(), seeds[1]))).body) == 20_000
             assert not any(one.done() for one in sitting)
-            assert ledger.held < ledger.limit
+            assert ledger.held < 2 * ledger.limit
             for one in sitting:
                 one.cancel()
             await asyncio.gather(*sitting, return_exceptions=True)

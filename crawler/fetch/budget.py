@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 SMALL = 256 << 10
-LIMIT = 96 << 20  # with the last one in excess, packed bodies and 132 small ones the process grows by less than 256 MiB
+LIMIT = 48 << 20  # with the last one in excess, packed bodies and 132 small ones the process grows by less than 256 MiB
 
 
 class Share:
@@ -31,8 +31,8 @@ class Share:
 
 
 class Budget:
-    """``held`` bytes now. A body known to be large waits at half the ``limit``, one that may become so (it is
-    compressed) at the whole of it: hosts that sit on large bodies leave room for everyone's pages."""
+    """``held`` bytes now. Only what is large waits for room: hosts that sit on large bodies, or send bombs, leave
+    everyone's pages alone."""
 
     def __init__(self, limit: float = LIMIT) -> None:
         self.limit, self.held = limit, 0
@@ -48,15 +48,15 @@ class Budget:
         share.size = size
         return share
 
-    def full(self, share: Share | None, large: bool) -> bool:
-        """Whether a body must wait before it grows beyond `SMALL`; ``large``: it surely will."""
-        if self.held < (self.limit / 2 if large else self.limit):
+    def full(self, share: Share | None) -> bool:
+        """Whether a body must wait before it grows beyond `SMALL`."""
+        if self.held < self.limit:
             return False
         return share is None or share is not next(iter(self._growing))
 
-    async def room(self, share: Share | None, large: bool) -> None:
+    async def room(self, share: Share | None) -> None:
         """Waits until the budget is not full any more for this body."""
-        while self.full(share, large):
+        while self.full(share):
             freed = asyncio.get_running_loop().create_future()
             self._waiting.append(freed)
             await freed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import brotli
@@ -163,6 +163,24 @@ class Decoder:
         self._members += 1
         self._stream = self._begin()
         return True
+
+
+class Preview:
+    """Whether a body will be longer than ``limit`` bytes, before it is: decoded beside it, for the decoder of the body
+    cannot go back. Each chunk is decoded once."""
+
+    __slots__ = ("_decoder", "_limit", "_seen", "_size")
+
+    def __init__(self, beside: Decoder, limit: int) -> None:
+        self._decoder, self._limit = Decoder(beside._begin, beside._magic), limit
+        self._seen = self._size = 0
+
+    def exceeds(self, chunks: Sequence[bytes]) -> bool:
+        """``chunks``: the body so far and what comes next; each time all of them."""
+        for chunk in chunks[self._seen :]:
+            self._size += len(self._decoder.feed(chunk, self._limit + 1 - self._size))
+        self._seen = len(chunks)
+        return self._size > self._limit
 
 
 _DECODERS: Mapping[str, Callable[[], Decoder]] = {

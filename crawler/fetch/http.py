@@ -16,7 +16,7 @@ from io import BytesIO
 
 from crawler.fetch import robots
 from crawler.fetch.budget import SMALL, Budget, Share
-from crawler.fetch.decode import Decoder, codings, decoder
+from crawler.fetch.decode import Decoder, Preview, codings, decoder
 from crawler.fetch.headers import Headers, kept, named
 from crawler.parse.sitemap import MAX_SIZE
 from crawler.spec import CrawlSpec
@@ -92,6 +92,7 @@ class Exchange:
     _phase = Phase.QUEUED
     _ends: float | None = None
     _decoder: Decoder | None = None
+    _preview: Preview | None = None
     _coding = ""
     _size = 0
 
@@ -102,7 +103,7 @@ class Exchange:
         self._began = time.monotonic()
         self._mark = deadlines.quota  # wire bytes at which the rate window moves on
         self._body = BytesIO()  # gives its buffer away without a copy, where joining chunks has a body twice
-        self._raw: list[bytes] = []  # until something is decoded: a false Content-Encoding is stored as it came
+        self._raw: list[bytes] = []  # of what is compressed: until it is decoded, and while it is small
 
     # --- what happens, in order
 
@@ -133,12 +134,11 @@ class Exchange:
 
     async def room_for(self, chunk: bytes) -> None:
         """Waits for room in memory. That is our doing: meanwhile the minimum rate does not hold, but the total does."""
-        large = self._size + len(chunk) > SMALL
-        if not self._budget.full(self.share, large) or not (large or self._decoder):
+        if not self._budget.full(self.share) or not self._grows_large(chunk):
             return
         assert self._ends is not None
         self.due = self._ends
-        await self._budget.room(self.share, large)
+        await self._budget.room(self.share)
         self._mark = self.wire + self._limits.quota
         self._set(self._limits.window)
 
@@ -229,15 +229,24 @@ class Exchange:
         if self._decoder is None and self._coding:
             self.undecoded = self._coding
 
+    def _grows_large(self, chunk: bytes) -> bool:
+        if max(self._size, self.wire) + len(chunk) > SMALL:
+            return True
+        if self._decoder is None:
+            return False
+        if self._preview is None:
+            self._preview = Preview(self._decoder, SMALL)
+        return self._preview.exceeds([*self._raw, chunk])
+
     def _keep(self, chunk: bytes) -> None:
         if self._decoder is not None:
-            if not self._size:
-                self._raw.append(chunk)
+            self._raw.append(chunk)
             chunk = self._decoder.feed(chunk, self._cap - self._size + 1)  # one more tells "full" from "too much"
         if chunk:
-            self._raw.clear()
             self._body.write(chunk)
             self._size += len(chunk)
+        if self._size and max(self._size, self.wire) > SMALL:
+            self._raw.clear()
         if self._decoder is not None and self._decoder.broken:
             self._undecodable()
 
@@ -253,7 +262,7 @@ class Exchange:
         else:
             self.undecoded = self._coding
             self._size = self._body.write(b"".join(self._raw))
-            self._raw.clear()
+        self._raw.clear()
 
     def _reason(self) -> str:
         if self.fault is not None:
