@@ -71,7 +71,7 @@ class Visits:
         self._safe = safe
         self._token = token
         self._on_pages = on_pages
-        self._pages: dict[int, Page] = {}  # to be yielded once they are durable
+        self._pages: dict[int, tuple[Page, Any]] = {}  # to be yielded once they are durable, and the memory they hold
         self._unpacked = asyncio.Semaphore(UNPACKED)
         self._heavy = asyncio.Semaphore(1)  # a sitemap's 50,000 links take about 35 MB; and the other workers are left free
 
@@ -91,9 +91,12 @@ class Visits:
         self._frontier.settled(batch)
         self._safe.committed()
         if self._on_pages:
-            pages = [page for s in batch if s.url_id is not None and (page := self._pages.pop(s.url_id, None))]
-            if pages:
-                await self._on_pages(pages)
+            held = [found for s in batch if s.url_id is not None and (found := self._pages.pop(s.url_id, None))]
+            for _, share in held:
+                if share is not None:
+                    share.free()
+            if held:
+                await self._on_pages([page for page, _ in held])
 
     def starving(self) -> bool:
         """Whether what waits for its commit is wanted now."""
@@ -122,7 +125,7 @@ class Visits:
             async with self._lane(visit, outcome):
                 await writer.put(await self._settlement(visit, outcome))
         finally:
-            if outcome.share is not None:
+            if outcome.share is not None and (visit.id is None or visit.id not in self._pages):
                 outcome.share.free()
 
     def _lane(self, visit: Visit, outcome: Outcome) -> asyncio.Semaphore:
@@ -138,7 +141,7 @@ class Visits:
         extract = await self._extract(visit, outcome)
         settlement = self._frontier.settle(visit, outcome, extract, rules)
         if self._on_pages and settlement.outcome == "page" and visit.id is not None:
-            self._pages[visit.id] = _page(visit, outcome, extract, settlement)
+            self._pages[visit.id] = _page(visit, outcome, extract, settlement), outcome.share
         return settlement
 
     async def _extract(self, visit: Visit, outcome: Outcome) -> Extract:

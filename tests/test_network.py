@@ -9,7 +9,7 @@ from crawler.frontier import network
 from crawler.frontier.network import Network, Whose
 from crawler.url import admit
 from crawler.visit import Fault, Outcome
-from tests.simulation import World, page, robots, status
+from tests.simulation import WALL, World, page, robots, status
 
 
 def web(hosts: int, pages: int, **options: object) -> tuple[World, list[str]]:
@@ -183,3 +183,15 @@ def test_x4_a_jump_of_the_wall_clock_is_not_believed_while_a_run_lasts(jump: int
 def test_figures_are_those_that_are_documented() -> None:
     """docs/politeness.md and decision 0009 name them."""
     assert (network.SILENCE, network.ENOUGH, network.PROBE, network.OUTAGE_MOST) == (10.0, 20, 5.0, 1800.0)
+
+
+def test_many_hosts_with_nothing_due_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four benches full of hosts whose URLs are all due in an hour: looked at once each, deferred, and over."""
+    monkeypatch.setattr("crawler.frontier.supply.HOSTS_IN_HAND", 16)
+    world, _ = web(0, 0)
+    for n in range(70):
+        world.addresses[f"h{n}.test"] = f"192.0.2.{n}"
+        world.store._add(admit(f"http://h{n}.test/"), 0, WALL + 3_600_000)
+    world.store.runs = 1
+    ending = world.crawl(limit=250.0)
+    assert (ending.state, len(world.sent)) == ("deferred", 0)

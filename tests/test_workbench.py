@@ -399,6 +399,26 @@ def rate_of_the_living(dead: int, *, tries: int = 5, seconds: float = 60.0) -> i
     return answered
 
 
+@pytest.mark.parametrize("barred", [True, False])
+def test_n3_a_doubtful_host_that_makes_no_request_holds_no_other_up(barred: bool) -> None:
+    """Barred while it waits for its kind, or refused by its stored robots.txt: the next ones are asked all the same."""
+    bench, hosts = bench_of(Limits(address_delay=0.0, tries=1), a=1, b=1, c=1, d=1)
+    hosts["b"].robots["http://b"] = RobotsState("ok", 1e9, Robots.parse(b"User-agent: *\nDisallow: /"))
+    first = ask(bench, 0.0)
+    assert bench.acquire(0.0) is None
+    if barred:
+        bench.bar(hosts["b"], "excluded", 0.0)
+    bench.release(first, 1.0)
+    asked, now = [], 1.0
+    while now < 60.0:
+        now += 0.5
+        if isinstance(turn := bench.acquire(now), Visit):
+            bench.sent(turn, now)
+            bench.release(turn, now)
+            asked.append(turn.place.host)
+    assert asked == ["c", "d"]
+
+
 def test_n3_a_thousand_dead_hosts_take_half_of_the_connections_at_most() -> None:
     """Live hosts lose 10 % of their rate at most: who has not answered yet, or no more, waits for others of that kind."""
     alone = rate_of_the_living(0)

@@ -27,6 +27,7 @@ from crawler.visit import Extract, Fault, Kind, Outcome, Visit
 from storage.model import Begun, Place, Settlement
 from storage.store import Store
 
+NEXT_LOOK = 0.05  # seconds between two looks at the store while hosts in hand make room for others
 UNKNOWN_FRESH = 5.0  # seconds until a name that could not be resolved is looked up again
 LOOKUPS = 1024  # of names at once: tasks, the resolver has its own threads; dead names hold theirs for 5 s (FAULTS X7)
 UNCOMMITTED = 200  # acquired − settled ≤ connections + this: bounds memory and what a kill can repeat
@@ -363,6 +364,9 @@ class Frontier:
             task.add_done_callback(self._lookups.discard)
 
     async def _resolve_host(self, host: Host) -> None:
+        if not (host.errands or host.window or host.later):  # barred while it waited for its look-up
+            host.resolving = False
+            return
         place = host.errands[0].place if host.errands else (host.window or host.later)[0][-1].place
         found = await self._resolve(place)
         group, addresses = found or (f"?{host.name}", ())
@@ -383,7 +387,7 @@ class Frontier:
             wait = await self._patience()
             if wait is None:
                 break
-            await self._supply.sleep(wait)
+            await self._supply.sleep(min(wait, NEXT_LOOK) if self._supply.unseen() else wait)
         self.stop()
 
     async def _patience(self) -> float | None:

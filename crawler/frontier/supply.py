@@ -177,18 +177,27 @@ class Supply:
         if not self._full():
             return
         now = self._clock.now()
-        for host in list(self._bench.hosts.values()):
-            if host.out or host.resolving or host.errands or host.awaiting:
-                continue
-            at = host.due_at()
-            if at is not None and at <= now + self._spec.patience:
-                continue
+        # Until all the others have been looked at: a pass over so many takes longer than the patience.
+        parked_until = now + self._spec.patience * (1 + len(self._parked) / HOSTS_IN_HAND)
+        for host in [host for host in self._bench.hosts.values() if self._spent(host, now)]:
             self._bench.remove(host)
-            if at is None and host.more:
+            if host.due_at() is None and host.more:
                 self._new_hosts = True
             else:
-                self._parked[host.name] = host.id, now + self._spec.patience
+                self._parked[host.name] = host.id, parked_until
         self._bench.prune(now)
+
+    def _spent(self, host: Host, now: float) -> bool:
+        """Nothing of it is under way, or may be asked within the patience."""
+        if host.out or host.resolving or host.errands or host.awaiting:
+            return False
+        at = host.due_at()
+        return at is None or at > now + self._spec.patience
+
+    def unseen(self) -> bool:
+        """Whether the store has hosts for whom those in hand can make room now."""
+        now = self._clock.now()
+        return self._new_hosts and (not self._full() or any(self._spent(h, now) for h in self._bench.hosts.values()))
 
     async def _feed_hosts(self) -> None:
         """Bring hosts with something queued into hand, longest-waiting first, as long as there is room."""
@@ -219,10 +228,12 @@ class Supply:
         known = {row.name: row for row in await self._store.hosts(0, horizon=0, names=list(wanted))}
         for name, errands in wanted.items():
             if name not in self._bench.hosts:
-                host = await self._take(known.get(name) or HostRow(0, name))
-                host.more = host.id > 0
+                newcomer = await self._take(known.get(name) or HostRow(0, name))
+                newcomer.more = newcomer.id > 0
             for errand in errands:
                 self._bench.send(errand, self._bench.hosts[name])
+            if (host := self._bench.hosts[name]).barred:  # these wait in vain too
+                self._bench.bar(host, host.barred, self._clock.now())
 
     async def _refuse_closed(self) -> None:
         """What is still queued on a host that is excluded, or has given all the pages it may give, is skipped, loudly."""
@@ -235,7 +246,7 @@ class Supply:
         if self._spec.max_pages_per_host is None:
             return
         most = self._spec.max_pages_per_host
-        for host in [h for h in self._bench.hosts.values() if h.pages >= most and (h.more or h.window)]:
+        for host in [h for h in self._bench.hosts.values() if h.pages >= most and (h.more or h.window or h.later)]:
             host.more = False
             host.window.clear()
             host.later.clear()

@@ -21,6 +21,7 @@ from crawler.frontier.politeness import ROBOTS_RETRY, UNKNOWN, Standing
 from crawler.visit import Kind, Visit
 from storage.model import Place, Queued
 
+TRY_AGAIN = 0.25  # seconds until a doubtful host that found no room among its kind queues again
 ADDRESS_FRESH = 300.0  # seconds a resolved address is kept before the name is looked up again
 
 
@@ -144,8 +145,7 @@ class Workbench:
         self.addresses: dict[str, Address] = {}
         self.unresolved: deque[Host] = deque()
         self.barred: set[str] = set()
-        self._tries = 0
-        self._untried: dict[Host, None] = {}  # doubtful hosts whose turn has come, and who wait for others of their kind
+        self._tries = 0  # requests open to doubtful hosts
         self._turns: list[tuple[float, int, int, Address]] = []
         self._n = count()
 
@@ -168,7 +168,6 @@ class Workbench:
         host.stamp += 1
         del self.hosts[host.name]
         self.barred.discard(host.name)
-        self._untried.pop(host, None)
         if host.address is not None:
             self._schedule(host.address)
 
@@ -256,7 +255,8 @@ class Workbench:
                 self._schedule(address)
                 continue
             if host.standing.doubtful and self._tries >= self.limits.tries:
-                self._untried[host] = None
+                host.next_at = now + TRY_AGAIN
+                self.place(host)
                 self._schedule(address)
                 continue
             turn = self._next(host, now)
@@ -348,17 +348,7 @@ class Workbench:
         if host.tries:
             host.tries -= 1
             self._tries -= 1
-            self._try_next()
         return host
-
-    def _try_next(self) -> None:
-        """A doubtful host has had its turn: the next one queues again."""
-        while self._untried and self._tries < self.limits.tries:
-            host = next(iter(self._untried))
-            del self._untried[host]
-            self.place(host)
-            if host.standing.doubtful:
-                return
 
     def settled(self, name: str, *, page: bool) -> None:
         """A visit of this host is durable; with a limit on its pages, there may be room for one more now."""
