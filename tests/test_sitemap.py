@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import time
 import tracemalloc
 import zlib
 
@@ -244,6 +245,28 @@ def bomb(size: int, layers: int = 1) -> bytes:
     for _ in range(layers - 1):
         body = gzip.compress(body)
     return body
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_r10_members_without_end(layers: int) -> None:
+    """R10: a gzip file of 200,000 empty members costs half a second of CPU at most; what comes first is read."""
+    body = gzip.compress(ONE.encode()) + gzip.compress(b"") * 200_000
+    for _ in range(layers - 1):
+        body = gzip.compress(body)
+    begun = time.process_time()
+    result = parse(body, AT)
+    assert time.process_time() - begun <= 0.5
+    assert ([e.url for e in result.urls], result.truncated) == ([A], "gzip")
+
+
+def test_r10_every_layer_is_bounded() -> None:
+    """R10: no layer of gzip is unpacked further than 50 MiB, even if the next makes little of it."""
+    filler = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    head = filler.flush(zlib.Z_FULL_FLUSH)
+    empty = b"\0\0\0\xff\xff" * (60 << 18)  # stored blocks of no bytes: 75 MiB of them come to nothing
+    inner = head + empty + filler.compress(ONE.encode()) + filler.flush()
+    result = parse(gzip.compress(inner), AT)
+    assert (result.urls, result.truncated) == ((), "size")
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -11,6 +11,7 @@ from crawler.parse.charset import PRESCAN, incremental, sniff_xml
 PIECE = 256 << 10  # bytes; expat before 2.6 reads an unfinished token anew with each piece
 PACKED = 4 << 10  # bytes inflated at once: what is lost in front of damaged ones
 LAYERS = 3  # of gzip: one file in two, sent with Content-Encoding: gzip
+MEMBERS = 10_000  # of one gzip file; nobody writes so many, and each costs us a new decoder
 _GZIP = b"\x1f\x8b\x08"
 
 
@@ -42,14 +43,13 @@ class Unpacked:
             yield last
 
     def _bytes(self) -> Iterator[bytes]:
-        step = PACKED if self._body.startswith(_GZIP) else PIECE
-        pieces: Iterator[bytes] = (self._body[at : at + step] for at in range(0, len(self._body), step))
+        pieces = _slices(self._body, PACKED if self._body.startswith(_GZIP) else PIECE)
         for _ in range(LAYERS):
             head, rest = _head(pieces)
             pieces = chain((head,), rest)
             if not head.startswith(_GZIP):
                 break
-            pieces = self._inflated(pieces)
+            pieces = self._capped(self._inflated(chain.from_iterable(_slices(piece, PACKED) for piece in pieces)))
         return self._capped(pieces)
 
     def _capped(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -63,15 +63,19 @@ class Unpacked:
             yield piece
 
     def _inflated(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """All members of a gzip file (RFC 1952 §2.2); what follows them and is no member is ignored."""
-        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        """All members of a gzip file (RFC 1952 §2.2); what follows them and is no member is ignored. To be fed in small
+        pieces: the rest of one is copied at the end of each member."""
+        members, member = 1, zlib.decompressobj(zlib.MAX_WBITS | 16)
         for piece in pieces:
             left = piece
             while left:
                 if member.eof:
                     if not left.startswith(_GZIP[: len(left)]):
                         return
-                    member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                    if members == MEMBERS:
+                        self.truncated = self.truncated or "gzip"
+                        return
+                    members, member = members + 1, zlib.decompressobj(zlib.MAX_WBITS | 16)
                 try:
                     out = member.decompress(left, PIECE)
                 except zlib.error:
@@ -82,6 +86,10 @@ class Unpacked:
                 left = member.unused_data if member.eof else member.unconsumed_tail
         if not member.eof:
             self.truncated = self.truncated or "gzip"
+
+
+def _slices(body: bytes, size: int) -> Iterator[bytes]:
+    return (body[at : at + size] for at in range(0, len(body), size))
 
 
 def _head(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
