@@ -66,7 +66,9 @@ class Fuse:
                 mine = self._mine()
                 self._burn(mine and not self._after)
                 result = await function(*args, **options)
-                self._burn(mine)
+                if mine:
+                    del result  # a cursor that nobody was given
+                    self._burn(mine)
                 return result
 
             return waiting
@@ -75,7 +77,9 @@ class Fuse:
             mine = self._mine()
             self._burn(mine and not self._after)
             result = function(*args, **options)
-            self._burn(mine)
+            if mine:
+                del result
+                self._burn(mine)
             return result
 
         return plain
@@ -87,7 +91,7 @@ class Fuse:
     def _burn(self, now: bool) -> None:
         if now:
             self.blown = True
-            raise self._error
+            raise type(self._error)(*self._error.args)  # a fresh one: its traceback keeps alive what the frames hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +233,10 @@ class Torture:
         found = [ended] if ended.startswith(("hangs", "unexpected")) else []
         found += [f"leaves the task {task.get_name()}" for task in asyncio.all_tasks() - tasks if not self._serving(task)]
         if file.exists():
-            found += [f"the file {what}" for what in stray(self._look(file), self.reference)]
+            try:
+                found += [f"the file {what}" for what in stray(self._look(file), self.reference)]
+            except (sqlite3.Error, AssertionError) as error:
+                found.append(str(error))
         found += await self._resumed(file)
         self.faults += [f"{label}: {what}" for what in found[:5]]
         shutil.rmtree(file.parent)
@@ -279,7 +286,7 @@ class Torture:
         connection = CONNECT(file)
         try:
             said = connection.execute("PRAGMA integrity_check").fetchone()[0]
-            assert said == "ok", f"{file} is damaged: {said}"
+            assert said == "ok", f"the file is damaged: {said}"
             if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pages'").fetchone():
                 return {}  # it was not made yet
             return snapshot(connection)
@@ -366,11 +373,12 @@ async def _main(seams: list[str], most: int | None) -> int:
         async with torture(Path(folder)) as rig:
             for name in seams or SEAMS:
                 for k, error, after in cases(rig, name, most):
+                    before = len(rig.faults)
                     await rig.fail(name, k, error, after=after)
+                    for fault in rig.faults[before:]:
+                        print(fault, file=sys.stderr, flush=True)
                 print(json.dumps({"seam": name, "calls": rig.calls[name], "runs": rig.runs[name],
                                   "not_reached": rig.missed[name], "faults": len(rig.faults)}), flush=True)  # fmt: skip
-            for fault in rig.faults:
-                print(fault)
             verdict = "NOT AS PROMISED: " if rig.faults else ""
             print(f"{verdict}{rig.runs.total()} runs, {len(rig.faults)} faults; they ended {dict(rig.ends)}")
             return 1 if rig.faults else 0
