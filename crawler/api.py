@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def seed_places(spec: CrawlSpec) -> list[Place]:
         try:
             places.append(admit(seed))
         except InvalidUrl as error:
-            raise BadSpec(f"seed {discreet(seed)!r}: {discreet(str(error))}") from None
+            why = str(error).removesuffix(f": {seed[:120]!r}")  # cut in the middle of a password it could not be hidden
+            raise BadSpec(f"seed {discreet(seed)!r}: {discreet(why)}") from None
     return places
 
 
@@ -92,7 +94,8 @@ async def run_async(
         rescope |= last is not None and "sitemaps" not in last.spec  # of a version that knew of none
         for name, (before, now) in changed.items():
             note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
-        asked, spec = spec, fitted(spec, note)
+        asked = replace(spec, seeds=tuple(dict.fromkeys(p.url for p in places)))  # canonical: who logs in is not stored
+        spec = fitted(spec, note)
         parser = ParsePool(spec.parsers, spec.extractor)
         stack.push_async_callback(parser.aclose)
         starting = asyncio.create_task(parser.__aenter__())

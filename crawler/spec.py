@@ -10,7 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from crawler.text import discreet, without_userinfo
+from crawler.text import anonymous, discreet
 from storage.model import Budgets
 
 VERSION = "0.1.0"
@@ -146,8 +146,10 @@ class CrawlSpec:
                 ip_network(cidr, strict=False)
             except ValueError as error:
                 found.append(("allow_private", f"{error}; write it like 10.0.0.0/8"))
-        if self.proxy is not None and not re.fullmatch(r"https?://[^\s/]+/?", self.proxy):
-            found.append(("proxy", f"{discreet(self.proxy)} is not of the form http://host:port"))
+        if self.proxy is not None and {*'#?"\\'} & {*self.proxy.rpartition("@")[0]}:
+            found.append(("proxy", "write # ? \" and \\ in its user and password as %23 %3F %22 and %5C"))
+        elif self.proxy is not None and not re.fullmatch(r"https?://[^\s/#?\"\\]+/?", self.proxy):
+            found.append(("proxy", f"{_masked(self.proxy)} is not of the form http://host:port"))
         elif self.proxy is not None and "…@" in self.proxy:
             found.append(("proxy", "its user and password are not stored in the file; give --proxy again"))
         for name in ("contact", "user_agent"):
@@ -198,13 +200,20 @@ class CrawlSpec:
         """Every setting as plain JSON values; header values, and who logs in where, are left out: they may be secrets."""
         plain = asdict(self)
         plain["header"] = [h.split(":", 1)[0] + ": …" for h in self.header]
-        plain["proxy"] = discreet(self.proxy) if self.proxy else None
-        plain["seeds"] = tuple(map(without_userinfo, self.seeds))
+        plain["proxy"] = _masked(self.proxy) if self.proxy else None
+        plain["seeds"] = tuple(map(anonymous, self.seeds))
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     def changed(self, **options: Any) -> CrawlSpec:
         """This spec with some settings replaced; unknown names and wrong types raise BadSpec."""
         return from_mapping({**{f.name: getattr(self, f.name) for f in fields(self)}, **options})
+
+
+def _masked(proxy: str) -> str:
+    """A proxy without who logs in there: all before the last ``@``."""
+    scheme, mark, _ = proxy.partition("://")
+    _, at, rest = proxy.rpartition("@")
+    return discreet(f"{scheme + mark if mark else ''}…@{rest}" if at else proxy)
 
 
 def from_mapping(options: Mapping[str, Any]) -> CrawlSpec:

@@ -11,6 +11,8 @@ _SECRET = re.compile(
     r"token|key|sig|passw|pwd|sess|auth|secret|credential|otp|\A(?:sid|pass|pin|code|jwt)\Z", re.IGNORECASE
 )
 _USERINFO = re.compile(r"(?<=//)[^/?#\s<>\"\\]*@")
+_SLASHES = re.compile(r"[/\\]{2,}")
+_HOST_ENDS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]+)?(?=[/?#]|\Z)")
 
 
 def printable(text: str, *, tabs: bool = False) -> str:
@@ -25,7 +27,7 @@ def _shown(found: re.Match[str]) -> str:
 
 def discreet(url: str) -> str:
     """A URL for a log or a terminal: printable, values of what looks like a secret shown as ``…`` (FAULTS V1)."""
-    return printable(_without_secrets(_USERINFO.sub("…@", url)))
+    return printable(_without_secrets(_USERINFO.sub("…@", anonymous(url, "…@"))))
 
 
 def _without_secrets(url: str) -> str:
@@ -38,6 +40,18 @@ def _without_secrets(url: str) -> str:
         if end > name.end():
             kept, at = f"{kept}{url[at : name.end()]}…", end
     return kept + url[at:]
+
+
+def anonymous(url: str, mark: str = "") -> str:
+    """A URL as a person typed it, without ``user:password@``, whatever they hold (FAULTS U9, V1).
+
+    Where no plain host follows the slashes, all to the last ``@`` goes: a quote or a ``#`` in a password hides none of it.
+    """
+    slashes = _SLASHES.search(url) if "@" in url else None
+    if slashes is None or _HOST_ENDS.match(url, slashes.end()):
+        return url
+    _, at, rest = url[slashes.end() :].rpartition("@")
+    return url[: slashes.end()] + (mark if at else "") + rest
 
 
 def without_userinfo(text: str) -> str:

@@ -80,6 +80,41 @@ def test_v1_the_stored_settings_hold_no_password() -> None:
         from_mapping(stored | {"header": []})
 
 
+@pytest.mark.parametrize("userinfo", ['user:pa"ssCANARY', "\\user:CANARY", "u:<CANARY>", "u:CANARY#x", "u:pa?CANARY",
+                                      "u:CANARY x", "u:p#CANARY" + "x" * 120, "u:#CANARY"])
+async def test_v1_u9_no_sign_in_a_password_brings_it_into_the_file(serve: Serve, tmp_path: Path, userinfo: str) -> None:
+    """Quotes, backslashes, # and blanks in a seed's password: 0 occurrences in the file and in messages; resume goes on."""
+    web = await serve(Site({"/": page()}))
+    seed = web.url().replace("//", f"//{userinfo}@")
+    assert CANARY not in discreet(seed) + json.dumps(CrawlSpec(seeds=(seed,)).to_json())
+    done = await cli("crawl", seed, "-o", tmp_path / "crawl.db", *QUICK)
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir()) + done.err.encode()
+    assert CANARY.encode() not in written
+    if done.code == 0:
+        assert ask(tmp_path / "crawl.db", "SELECT json_extract(spec, '$.seeds[0]') FROM run") == [(web.url(),)]
+        assert (await cli("resume", tmp_path / "crawl.db")).code == 0
+    assert discreet("http://h.test/@name?m=a@b") == "http://h.test/@name?m=a@b"
+
+
+@pytest.mark.parametrize("password", ['pa"ssCANARY', "pa#CANARY", "12#CANARY", "?CANARY", "\\CANARY"])
+def test_v1_a_proxys_password_is_written_with_percent_signs(password: str) -> None:
+    """What would end the password somewhere else is refused, with what to write, and without the password."""
+    with pytest.raises(BadSpec, match="%23 %3F %22 and %5C") as caught:
+        CrawlSpec(proxy=f"http://u:{password}@127.0.0.1:8811")
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["12/CANARY", "<CANARY>", "CANARY@CANARY", "a'CANARY"])
+def test_v1_all_before_a_proxys_last_at_is_hidden(password: str) -> None:
+    """In the stored settings and in the message that refuses it."""
+    try:
+        shown = str(CrawlSpec(proxy=f"http://u:{password}@127.0.0.1:8811").to_json()["proxy"])
+    except BadSpec as error:
+        shown = str(error)
+    assert "http://…@127.0.0.1:8811" in shown
+    assert CANARY not in shown
+
+
 @pytest.mark.parametrize("option", [{"proxy": "socks://u:CANARY@h"}, {"header": ("Authorization CANARY",)}])
 def test_v1_an_error_does_not_repeat_the_secret(option: dict[str, object]) -> None:
     """What is wrong is said without its value."""
