@@ -27,7 +27,7 @@ TARGET = """CREATE TEMP TABLE IF NOT EXISTS target (
 CLEAR = "DELETE FROM temp.target"
 LOAD = """INSERT INTO temp.target (n, origin, host, path, depth, parent, admit, reason, detail, seed, hops)
 SELECT key, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, coalesce(value->>8, 0),
-  iif(value->>3 IS NULL, NULL, coalesce(value->>9, 0))
+  coalesce(nullif(value->>9, 0), iif(value->>3 IS NULL, NULL, 0))
 FROM json_each(?)"""
 ADD = """INSERT INTO url (origin, host, path, depth, hops, parent, seed, due_at, outcome, reason, detail)
 SELECT origin, host, path, depth, hops, parent, seed,
@@ -46,15 +46,17 @@ OVER = """UPDATE temp.target SET admit = 0, reason = e.value->>1, detail = e.val
 FROM json_each(?) e WHERE target.n = e.value->>0"""
 IDENTIFY = """UPDATE temp.target SET id =
   (SELECT u.id FROM url u WHERE u.origin = target.origin AND u.path = target.path)"""
-NEARER = """UPDATE url SET depth = min(t.depth, coalesce(url.depth, t.depth)), hops = min(t.hops, coalesce(url.hops, t.hops)),
+NEARER = """UPDATE url SET depth = coalesce(min(t.depth, coalesce(url.depth, t.depth)), url.depth),
+  hops = min(t.hops, coalesce(url.hops, t.hops)),
   parent = iif(t.depth < coalesce(url.depth, 1 << 30), t.parent, url.parent) FROM temp.target t
 WHERE url.id = t.id AND (t.depth < coalesce(url.depth, 1 << 30) OR t.hops < coalesce(url.hops, 1 << 30)) RETURNING url.id"""
 PROMOTE = """UPDATE url SET
   due_at = iif(url.depth <= :max_depth, :now, NULL), outcome = iif(url.depth <= :max_depth, NULL, 'skipped'),
-  reason = iif(url.depth <= :max_depth, NULL, 'depth'), detail = NULL
+  reason = iif(url.depth <= :max_depth, NULL, 'depth'), detail = NULL,
+  role = iif(url.outcome = 'sitemap', 'none', url.role), attempts = iif(url.outcome = 'sitemap', 0, url.attempts)
 FROM temp.target t
 WHERE url.id = t.id AND t.admit AND url.due_at IS NULL
-  AND (url.outcome IS NULL OR url.outcome = 'skipped'
+  AND (url.outcome IS NULL OR url.outcome = 'sitemap' AND url.reason <> 'trap' OR url.outcome = 'skipped'
        AND (url.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'sitemaps') OR url.detail = :same)
        AND (url.reason <> 'depth' OR url.depth <= :max_depth))"""
 REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.detail FROM temp.target t
@@ -95,11 +97,13 @@ SELECT value->>0, coalesce(value->>1, (SELECT id FROM temp.target WHERE n = valu
   min(value->>10, 9223372036854775807), value->>11, value->>12, value->>13, value->>14,
   value->>15, value->>16, value->>17, value->>18, value->>19
 FROM json_each(:rows)"""
-SETTLE = """UPDATE url SET due_at = iif(role IS e.value->>7, e.value->>1, :now), attempts = e.value->>2,
-  last = coalesce(e.value->>6, last),
-  outcome = coalesce(e.value->>3, outcome), reason = iif(e.value->>3 IS NULL, reason, e.value->>4),
-  detail = iif(e.value->>3 IS NULL, detail, e.value->>5)
-FROM json_each(:rows) e WHERE url.id = e.value->>0"""
+STAYS = """(e.value->>3 IS NULL OR e.value->>7 IS NOT NULL AND outcome IN ('page', 'redirect', 'failure')
+    AND (e.value->>3 <> 'sitemap' OR coalesce(e.value->>4, 'trap') <> 'trap'))"""  # until a sitemap is found there
+SETTLE = f"""UPDATE url SET attempts = e.value->>2,
+  due_at = iif(role IS e.value->>7 OR role = 'none' AND e.value->>7 IS NULL, e.value->>1, :now),
+  last = iif({STAYS}, last, coalesce(e.value->>6, last)), outcome = iif({STAYS}, outcome, e.value->>3),
+  reason = iif({STAYS}, reason, e.value->>4), detail = iif({STAYS}, detail, e.value->>5)
+FROM json_each(:rows) e WHERE url.id = e.value->>0"""  # noqa: S608 - of constants
 LINKING = ("page", "redirect", "sitemap")  # outcomes that say anew where a URL leads
 UNLINK = "DELETE FROM link WHERE src IN (SELECT value FROM json_each(?))"
 LINK = """INSERT INTO link (src, dst, kind, rel, text, step)
@@ -234,6 +238,7 @@ def apply(db: sqlite3.Connection, names: Names, ledger: Ledger, batch: Sequence[
     again.note(db)
     fetch_ids = _fetches(db, batch, bodies, owns, facts)
     _settle(db, batch, fetch_ids, facts.now)
+    sitemaps.release(db, batch, facts.limit)
     db.execute(UNLINK, (to_json([s.url_id for s in batch if s.outcome in LINKING and s.reason is None]),))
     if edges:
         db.execute(LINK, (to_json(edges),))
@@ -270,14 +275,16 @@ def _collect(
         if s.url_id is None:
             owns[i] = targets.add(LinkRow(s.place, "own"), None, None)
         for link in s.links:
-            if link.step == 0:
+            if link.role is not None and s.hops < redirects:  # a name is no link: it gives no depth, nor does it admit a page
+                n = targets.add(link._replace(admit=False), s.url_id, None, s.hops + 1)
+            elif link.step == 0:
                 n = _redirected(targets, s, link, redirects)
             else:
                 depth = None if link.step is None else s.depth + link.step
                 n = targets.add(link, s.url_id if depth is not None or link.reason else None, depth)
-            edges.append([s.url_id, n, link.kind, link.rel, link.text, link.step])
+            edges.append([s.url_id, n, link.kind, link.rel, link.text, link.step if link.role is None else None])
         if s.links and (s.url_id is None or s.role is not None):
-            _sitemaps(s, targets, edges[-len(s.links) :], owns.get(i))
+            _sitemaps(s, targets, edges[-len(s.links) :], owns.get(i), redirects)
     return targets, edges, owns
 
 
@@ -291,12 +298,12 @@ def _redirected(targets: Targets, s: Settlement, link: LinkRow, most: int) -> in
     return targets.add(link, s.url_id, None)
 
 
-def _sitemaps(s: Settlement, targets: Targets, edges: list[list[Any]], own: int | None) -> None:
+def _sitemaps(s: Settlement, targets: Targets, edges: list[list[Any]], own: int | None, most: int) -> None:
     """Of a robots.txt's or a sitemap's links: which targets are sitemaps themselves. A robots.txt gets its id only now."""
     for link, edge in zip(s.links, edges, strict=True):
         if own is not None:
             edge.append(own)
-        if link.role is not None and targets.rows[edge[1]][5]:  # else its redirects have become too many
+        if link.role is not None and s.hops < most:  # else its redirects have become too many
             targets.roles.append((edge[1], own, link.role))
 
 

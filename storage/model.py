@@ -183,6 +183,7 @@ class Settlement:
     address: tuple[str, int] | None = None  # (address group, next_fetch_at)
     hops: int = 0  # of the visit, as `Queued` said
     role: Role | None = None  # as which it was visited
+    page: LinkRow | None = None  # no sitemap was found: the word on it as a page, should it be wanted as one
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from storage.text import to_json
 
 JUDGED = """SELECT u.id, u.host, u.depth, u.due_at IS NOT NULL, u.reason, o.name, h.name, u.path
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
-WHERE u.id > :after AND NOT u.seed AND u.role IS NULL
-  AND (:links OR EXISTS (SELECT 1 FROM url p WHERE p.id = u.parent AND p.role IS NOT NULL))
+WHERE u.id > :after AND NOT u.seed AND coalesce(u.role, 'none') = 'none'
+  AND (:links OR EXISTS (SELECT 1 FROM url p WHERE p.id = u.parent AND p.role <> 'none'))
   AND (u.due_at IS NOT NULL AND u.last IS NULL OR u.outcome = 'skipped'
        AND u.reason IN ('scope', 'include', 'exclude', 'depth', 'limit', 'trap', 'robots', 'sitemaps'))
 ORDER BY u.id LIMIT 5000"""

@@ -1,7 +1,8 @@
 """Which URLs are sitemaps, and how many of them a host may have (FAULTS R13). Part of a commit's transaction.
 
 A URL that a robots.txt or an index names is a sitemap, whatever page links to it: it is asked for again if it was
-visited as a page, or for fewer hosts than it may speak for. So the order in which it was met does not matter.
+visited as a page, or for fewer hosts than it may speak for. So the order in which it was met does not matter. Until a
+visit has found a sitemap there, what came of the URL as a page stays; a name alone takes no page away (decision 0014).
 """
 
 from __future__ import annotations
@@ -16,17 +17,29 @@ from storage.text import to_json
 MAX_FILES = 1_000  # sitemaps of a host (R13)
 MAX_URLS = 1_000_000  # that the sitemaps of a host may name, those of indexes included
 
+NONE = "none"  # the role of what was named as a sitemap and is none; it gets no other
+
 NAMED = "SELECT t.n, u.id, u.role FROM json_each(?) e JOIN temp.target t ON t.n = e.value JOIN url u ON u.id = t.id"
-ASSIGN = """UPDATE url SET role = e.value->>1, due_at = :now, outcome = NULL, reason = NULL, detail = NULL,
-  parent = coalesce((SELECT t.id FROM temp.target t WHERE t.n = e.value->>2), url.parent)
+ASSIGN = """UPDATE url SET role = e.value->>1, due_at = :now,
+  outcome = iif(outcome IN ('page', 'redirect', 'failure'), outcome, NULL),
+  reason = iif(outcome = 'failure', reason, NULL), detail = iif(outcome = 'failure', detail, NULL),
+  parent = iif(depth IS NULL, coalesce((SELECT t.id FROM temp.target t WHERE t.n = e.value->>2), url.parent), url.parent)
 FROM json_each(:rows) e WHERE url.id = e.value->>0"""
 NAMED_URLS = """SELECT coalesce(sum(f.data->>'urls'), 0) FROM url u JOIN fetch f ON f.id = u.last
-WHERE u.role IS NOT NULL AND u.host = ? AND u.id <> ?"""
+WHERE u.role IS NOT NULL AND f.outcome = 'sitemap' AND u.host = ? AND u.id <> ?"""
 SPENT = f"the sitemaps of a host may name {MAX_URLS:,} URLs"
 LAST = """SELECT id FROM url WHERE host = ? AND role IS NOT NULL AND outcome IS NOT 'skipped'
 ORDER BY id LIMIT 1 OFFSET ?"""
 REFUSE = """UPDATE url SET due_at = NULL, outcome = 'skipped', reason = 'trap', detail = ?
-WHERE host = ? AND role IS NOT NULL AND due_at IS NOT NULL AND last IS NULL AND id > ?"""
+WHERE host = ? AND role IS NOT NULL AND role <> 'none' AND due_at IS NOT NULL AND last IS NULL AND id > ?"""
+AGAIN = "(outcome IN ('sitemap', 'failure') AND depth <= :max_depth AND (seed OR e.value->>2))"
+KEPT = "outcome <> 'sitemap' OR depth IS NULL"
+RELEASE = f"""UPDATE url SET role = 'none', due_at = iif({AGAIN}, :now, NULL), attempts = iif({AGAIN}, 0, attempts),
+  outcome = CASE WHEN {KEPT} THEN outcome WHEN NOT {AGAIN} THEN 'skipped' END,
+  reason = CASE WHEN {KEPT} THEN reason WHEN NOT {AGAIN} THEN coalesce(e.value->>3, 'depth') END,
+  detail = CASE WHEN {KEPT} THEN detail WHEN NOT {AGAIN} THEN e.value->>4 END
+FROM json_each(:rows) e WHERE url.id = e.value->>0 AND role IS e.value->>1 AND due_at IS NULL
+  AND (outcome <> 'sitemap' OR depth IS NOT NULL OR reason = 'not_sitemap')"""  # noqa: S608 - of constants
 
 
 def assign(db: sqlite3.Connection, named: Iterable[tuple[int, int | None, Role]], now: int) -> None:
@@ -38,11 +51,24 @@ def assign(db: sqlite3.Connection, named: Iterable[tuple[int, int | None, Role]]
         parents.setdefault(n, own)
     changed = []
     for n, id_, text in db.execute(NAMED, (to_json(list(roles)),)).fetchall():
+        if text == NONE:
+            continue
         role = roles[n].merged(Role.of(text)) if text else roles[n]
         if str(role) != text:
             changed.append([id_, str(role), parents[n]])
     if changed:
         db.execute(ASSIGN, {"rows": to_json(changed), "now": now})
+
+
+def release(db: sqlite3.Connection, batch: Sequence[Settlement], limit: Mapping[str, int]) -> None:
+    """Let go of what proved to be no sitemap: a page that is wanted there is asked for as one."""
+    rows = [
+        [s.url_id, str(s.role), int(s.page.admit), s.page.reason, s.page.detail]
+        for s in batch
+        if s.page is not None
+    ]
+    if rows:
+        db.execute(RELEASE, {"rows": to_json(rows), "now": limit["now"], "max_depth": limit["max_depth"]})
 
 
 def bound(db: sqlite3.Connection, hosts: Iterable[int]) -> None:

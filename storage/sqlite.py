@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 
 from storage import commit as batches
-from storage import disk
+from storage import disk, sitemaps
 from storage.budget import Ledger
 from storage.codec import unpack
 from storage.lock import FileLock
@@ -350,7 +350,7 @@ class SqliteStore:
 def _queued(row: Sequence[Any]) -> Queued:
     id_, host, origin, name, path, depth, priority, attempts, due_at, seed, hops, role = row
     place = Place(origin, name, path)
-    known_as = None if role is None else Role.of(role)
+    known_as = None if role in (None, sitemaps.NONE) else Role.of(role)
     return Queued(id_, host, place, depth or 0, priority, attempts, due_at, bool(seed), hops or 0, known_as)
 
 

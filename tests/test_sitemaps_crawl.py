@@ -135,6 +135,34 @@ async def test_a_sitemap_that_pages_link_to_is_a_sitemap(serve: Serve, crawl_fil
     assert asked(web).count("/s.xml") <= 2
 
 
+async def test_a_page_that_is_named_as_a_sitemap_is_a_page(serve: Serve, crawl_file: Path) -> None:
+    """What robots.txt calls a sitemap and is none is a page, if a seed or a link wants one there: a seed, a page whose
+    links are nowhere else, and pages that another host's robots.txt names. What nobody links to is none."""
+    one = Site({"/": page("/map.html", "/x"), "/map.html": page("/only"), "/only": page("/late"), "/late": page("/end"),
+                "/end": page(), "/x": page(), "/unlinked": page("/never")},
+               robots=told("/", "/map.html", "/late", "/unlinked"))  # fmt: skip
+    two = Site({"/": page(), "/robots.txt": lambda request: told(web.url("/x"), web.url("/end"))})
+    web = await serve(one, two)
+    ending = await run(web, crawl_file, web.url("/"), web.url("/", 2))
+    assert ending.state == "complete"
+    found = dict(ask(crawl_file, "SELECT url, depth FROM pages"))
+    depths = {"/": 0, "/map.html": 1, "/x": 1, "/only": 2, "/late": 3, "/end": 4}
+    assert found == {web.url(path): depth for path, depth in depths.items()} | {web.url("/", 2): 0}
+    assert "/never" not in asked(web)
+    assert max(Counter((r.host, r.path) for r in web.requests).values()) <= 2
+
+
+async def test_a_stored_page_stays_when_it_is_named_as_a_sitemap(serve: Serve, crawl_file: Path) -> None:
+    """--sitemaps follow after ignore asks for what robots.txt names; pages that prove to be no sitemaps stay as they are."""
+    web = await serve(Site({"/": page("/map.html"), "/map.html": page("/b"), "/b": page()}, robots=told("/", "/map.html")))
+    await run(web, crawl_file, sitemaps="ignore")
+    before = ask(crawl_file, "SELECT * FROM pages ORDER BY url")
+    await run(web, crawl_file)
+    assert ask(crawl_file, "SELECT * FROM pages ORDER BY url") == before
+    assert len(before) == 3
+    assert ask(crawl_file, "SELECT * FROM queue") == []
+
+
 async def test_failures_and_refusals_of_sitemaps(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong with a sitemap is in `fetches`, a 500 is tried again, and robots.txt holds for sitemaps too."""
     flaky = iter([Answer(500), listing("/b")])

@@ -1,7 +1,8 @@
 """What a sitemap's visit comes to: the URLs it names, judged, and the sitemaps of an index. Pure; told the time.
 
 A sitemap speaks for its own host, and for those whose robots.txt names it (sitemaps.org, "cross submits"; FAULTS R12).
-It counts as a page that its host's seed links to: its URLs have depth 1, itself none.
+It counts as a page that its host's seed links to: its URLs have depth 1, itself none. What turns out to be no sitemap is
+a page like any other, if a page is wanted there (decision 0014).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def settle_sitemap(
     visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, *, at: int, block: float | None
 ) -> Settlement:
     """The settlement of a sitemap's visit. ``at``: Unix ms; ``block``: seconds the host is left alone after it."""
-    settlement = Settlement(visit.place, visit.id, visit.depth, KIND, attempts=visit.attempts + 1, role=visit.role)
+    settlement = Settlement(visit.place, visit.id, 0, KIND, attempts=visit.attempts + 1, role=visit.role)
     if outcome.fault is not None and not politeness.charged(outcome.reason):
         again = at + ms(politeness.retry_in(outcome.reason, 1) or 1.0)
         return replace(settlement, outcome=None, attempts=visit.attempts, due_at=again)
@@ -65,6 +66,7 @@ def settle_sitemap(
         due_at=None if wait is None else at + ms(max(wait, block or 0.0)),
         fetch=fetch,
         links=links,
+        page=judged(visit.place, KIND, None, None, scope, step=0) if reason and wait is None else None,
     )
 
 

@@ -71,7 +71,7 @@ class Supply:
                     self._settling.add(s.url_id)
             host = self._bench.hosts.get(s.place.host)
             if host is not None:
-                host.more |= s.due_at is not None
+                host.more |= s.due_at is not None or s.page is not None
             if s.outcome == "redirect" and s.links[0].seed:
                 self._widened |= self._scope.widened
                 self._scope.widened = False
