@@ -10,11 +10,13 @@ def main() -> None:
     """Run the command line. Exit codes are those of CONTRACT §1 (docs/cli.md)."""
     if sys.platform == "win32":
         sys.exit("crawler: Windows is not supported yet: nothing here has been tested on it. Linux and macOS are.")
-    for number in range(3):  # a closed stream's number would be given to the next file, and printed into
-        try:
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:  # a closed stream's number would be given to the next file, and printed into
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
     from crawler.cli.main import cli
 
     cli()

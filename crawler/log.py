@@ -6,11 +6,14 @@ import json
 import logging
 import os
 import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
+from crawler.spec import BadSpec
 from crawler.text import discreet, printable
 
 log = logging.getLogger("crawler")
@@ -67,15 +70,36 @@ def exposed(path: Path) -> str | None:
     return f"warning: {path} can be read by others (mode {mode:04o}); chmod 600 {path}" if mode & 0o077 else None
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes the log; when it cannot, a crawl is worth more than its log: said once, and tried again with each record."""
+
+    said = False
+
+    def __init__(self, stream: TextIO, path: Path) -> None:
+        super().__init__(stream)
+        self.path = path
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.said:
+            self.said = True
+            with suppress(OSError, ValueError):
+                print(f"warning: log {self.path}: {error.strerror}; the crawl goes on, lines are missing", file=sys.stderr)  # noqa: T201
+
+
 @contextmanager
 def log_to(path: Path | None, form: str) -> Iterator[None]:
-    """Append the log to a file that only its owner can read; None: no log."""
+    """Append the log to a file that only its owner can read; None: no log. Raises BadSpec when it cannot be opened."""
     if path is None:
         yield
         return
-    handler = logging.StreamHandler(
-        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8")
-    )
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except (OSError, ValueError) as error:
+        raise BadSpec(f"log {path}: {getattr(error, 'strerror', None) or error}") from None
+    handler = _Lines(os.fdopen(number, "a", encoding="utf-8"), path)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -83,4 +107,5 @@ def log_to(path: Path | None, form: str) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.stream.close()
+        with suppress(OSError):  # what a full disk did not take
+            handler.stream.close()

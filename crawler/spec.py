@@ -110,6 +110,8 @@ class CrawlSpec:
             for n, c in (("scope", SCOPES), ("robots", ("obey", "ignore")), ("sitemaps", SITEMAPS))
             if getattr(self, n) not in c
         ]
+        if (self.robots, self.sitemaps) == ("ignore", "only"):
+            found.append(("sitemaps", "robots.txt names them, so --sitemaps only needs --robots obey"))
         for name in ("per_host", "per_ip", "connections", "workers", "max_pages", "max_pages_per_host"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -201,6 +203,7 @@ class CrawlSpec:
         plain = asdict(self)
         plain["header"] = [h.split(":", 1)[0] + ": …" for h in self.header]
         plain["proxy"] = _masked(self.proxy) if self.proxy else None
+        plain["exclude_file"] = self.exclude_file and os.path.abspath(self.exclude_file)
         plain["seeds"] = tuple(map(anonymous, self.seeds))
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 

@@ -164,6 +164,16 @@ def test_o1_nothing_hostile_reaches_the_terminal(stored: tuple[Path, str], comma
     assert "Traceback" not in done.err
 
 
+def test_query_writes_infinity_as_null(stored: tuple[Path, str]) -> None:
+    """JSON has no Infinity: programs get null."""
+    assert sh("query", stored[0], "SELECT 9e999 AS a, -9e999 AS b", "--format", "jsonl").out == '{"a": null, "b": null}\n'
+
+
+def test_an_exclude_file_is_stored_absolute() -> None:
+    """A resume from another folder finds it."""
+    assert CrawlSpec(exclude_file="bars.txt").to_json()["exclude_file"] == str(Path("bars.txt").absolute())
+
+
 def test_query_formats(stored: tuple[Path, str]) -> None:
     """table, json, jsonl and csv hold the same rows; `data` is nested JSON; `-` reads the SQL from stdin."""
     file, url = stored
@@ -414,6 +424,12 @@ async def test_exit_0_complete_then_nothing_to_do(serve: Serve, crawl_file: Path
     again = await cli("crawl", web.url(), "-o", crawl_file, *QUICK)
     assert (again.code, again.out, len(web.requests)) == (0, "", sent)
     assert "nothing was sent" in again.err
+    for command in (["crawl", web.url(), "-o"], ["resume"]):
+        found = json.loads(sh(*command, crawl_file, *QUICK, "--json").out)
+        first = json.loads(done.out)
+        assert found.keys() == first.keys()
+        assert {k: found[k] for k in ("state", "counts", "requests", "file")} == {
+            "state": "complete", "counts": first["counts"], "requests": 0, "file": str(crawl_file)}
 
 
 async def test_exit_0_at_a_limit_that_was_asked_for(serve: Serve, crawl_file: Path) -> None:
@@ -450,6 +466,9 @@ BAD = [
     (["crawl", "http://127.0.0.1/", "--header", "no colon"], "header"),
     (["crawl", "http://127.0.0.1/", "--spec", "missing.toml"], "missing.toml"),
     (["crawl", "http://127.0.0.1/", "--extractor", "no.such:thing"], "no.such"),
+    (["crawl", "http://127.0.0.1/", "--log", "/no/such/l.log"], "log /no/such/l.log: No such file"),
+    (["crawl", "http://127.0.0.1/", "--log", "/tmp"], "log /tmp: Is a directory"),
+    (["crawl", "http://127.0.0.1/", "--robots", "ignore", "--sitemaps", "only"], "sitemaps: "),
     (["wrong"], "wrong"),
     pytest.param(
         ["crawl", "http://127.0.0.1/", "--allow-private", "nonsense"],
@@ -498,6 +517,11 @@ async def test_l5_the_contact_is_sent(serve: Serve, crawl_file: Path) -> None:
         ("dealy = 2", "did you mean 'delay'"),
         ("delay = 'fast'", "delay"),
         ("delay = ", "spec.toml"),
+        ("log = 5", "log: must be the name of a file, not 5"),
+        ("log-format = 'xml'", "log-format: must be one of text, json"),
+        ("progress = 'foo'", "progress: must be one of auto, plain, none"),
+        ("progress = ['auto']", "progress: must be one of"),
+        ("seed = ['http://127.0.0.1/']", "did you mean 'seeds'"),
         pytest.param(
             "seeds = 7",
             "seeds",
@@ -509,7 +533,7 @@ def test_toml_mistakes_are_named(tmp_path: Path, line: str, said: str) -> None:
     spec = tmp_path / "spec.toml"
     spec.write_text(line + "\n")
     done = sh(
-        "crawl", *(["http://127.0.0.1/"] if "seeds" not in line else []), "--spec", spec, "-o", tmp_path / "crawl.db"
+        "crawl", *(["http://127.0.0.1/"] if "seed" not in line else []), "--spec", spec, "-o", tmp_path / "crawl.db"
     )
     assert (done.code, said in done.err) == (2, True)
 
@@ -652,6 +676,36 @@ async def test_x6_lost_streams_do_not_end_a_crawl(serve: Serve, crawl_file: Path
     assert shell.returncode == 0
     with closing(sqlite3.connect(crawl_file)) as db:
         assert db.execute("SELECT count(*), (SELECT ending FROM runs) FROM pages").fetchall() == [(2, "complete")]
+
+
+async def test_d9_a_log_on_a_full_disk_is_said_once(serve: Serve, crawl_file: Path) -> None:
+    """--log /dev/full: one sentence, no traceback, and the exit code of the crawl."""
+    web = await serve(Site({"/": page("/a"), "/a": page()}))
+    done = await cli("crawl", web.url(), "-o", crawl_file, *QUICK, "--log", "/dev/full")
+    assert (done.code, done.err.count("No space left"), "Traceback" in done.err) == (0, 1, False), done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "streams", "code"),
+    [
+        ("query {file} 'SELECT 1'", ">&-", 0),
+        ("query {file} 'SELECT wrong'", "2>&-", 2),
+        ("query {file} 'SELECT 1' --format jsonl", ">/dev/full", 74),
+        ("query {file} 'SELECT hex(zeroblob(99999))' --format csv", ">/dev/full", 74),
+        ("explain {file} {url}", ">/dev/full", 74),
+        ("crawl {url} -o {file} --json --delay 0 --patience 0 --max-time 1", ">/dev/full", 74),
+    ],
+)
+def test_x6_lost_streams_are_no_bug(
+    stored: tuple[Path, str], tmp_path: Path, command: str, streams: str, code: int
+) -> None:
+    """What was asked for cannot be printed: a sentence and 74; nobody listens: as if somebody did."""
+    file = tmp_path / "crawl.db"
+    file.write_bytes(stored[0].read_bytes())
+    line = f"'{sys.executable}' -m crawler {command.format(file=file, url=stored[1])} {streams}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, env=environment(), timeout=20, check=False)
+    assert (done.returncode, b"bug" in done.stderr, b"Traceback" in done.stderr) == (code, False, False), done.stderr
+    assert (b"stdout could not be written: No space left" in done.stderr) == (code == 74)
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl"])

@@ -72,9 +72,9 @@ def crawl(
     progress, log, log_format = _of_this_run(settings, progress=progress, log=log, log_format=log_format)
     settings |= given(options)
     settings["seeds"] = unique(read_seeds(list(seeds) or _listed(settings.get("seeds", []))))
-    if not settings["seeds"]:
-        raise BadSpec("no seed given: name a URL, a file of URLs, or - for stdin")
     spec = from_mapping(settings)
+    if not spec.seeds:
+        raise BadSpec("no seed given: name a URL, a file of URLs, or - for stdin")
     _go(spec, file, progress, log, log_format, as_json)
 
 
@@ -117,13 +117,23 @@ def unique(seeds: list[str]) -> list[str]:
 
 
 def _of_this_run(settings: dict[str, Any], **options: Any) -> list[Any]:
-    """The keys of a spec file that belong to a run and not to the crawl; what was typed wins."""
-    typed = click.get_current_context().get_parameter_source
+    """The keys of a spec file that belong to a run and not to the crawl; what was typed wins. Raises BadSpec."""
+    context = click.get_current_context()
+    typed, kinds = context.get_parameter_source, {p.name: p.type for p in context.command.params}
     for name in options:
         found = settings.pop(name.replace("_", "-"), settings.pop(name, None))
         if found is not None and typed(name) is not ParameterSource.COMMANDLINE:
-            options[name] = Path(found) if name == "log" else found
+            options[name] = _one_of(name, found, kinds[name])
     return list(options.values())
+
+
+def _one_of(name: str, value: Any, kind: Any) -> Any:
+    key = name.replace("_", "-")
+    if isinstance(kind, click.Choice) and value not in kind.choices:
+        raise BadSpec(f"{key}: must be one of {', '.join(kind.choices)}, not {value!r}")
+    if not isinstance(value, str):
+        raise BadSpec(f"{key}: must be the name of a file, not {value!r}")
+    return value if isinstance(kind, click.Choice) else Path(value)
 
 
 def _listed(value: Any) -> list[str]:
@@ -166,7 +176,7 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
             events.warning("%s", text)
 
     if finished(spec, file):
-        summary.say_finished(file)
+        summary.say_finished(file, as_json)
         return
     stop, signals = Stop(), list[signal.Signals]()
     sys.setswitchinterval(

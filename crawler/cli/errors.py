@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 
 import click
 
 from crawler.text import printable
 
 USAGE, DEFERRED, BUG, STORE, LOCKED, INTERRUPTED = 2, 3, 70, 74, 75, 130
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def exit_code(error: BaseException) -> int:
@@ -22,9 +25,18 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it exits
+        _drop_stdout()
         return 0
+    if isinstance(error, OSError) and error.filename is None and error.errno in FULL:  # the store wraps its own
+        say(f"crawler: stdout could not be written: {error.strerror}")
+        _drop_stdout()
+        return STORE
     return _ours(error)
+
+
+def _drop_stdout() -> None:
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it exits
 
 
 def _ours(error: BaseException) -> int:

@@ -47,6 +47,7 @@ class Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})  # which returns an Exit's code
+            sys.stdout.flush()
             sys.exit(code if isinstance(code, int) else 0)
         except BaseException as error:  # noqa: BLE001 - the last resort: every error becomes a sentence and a code
             sys.exit(exit_code(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -69,7 +70,7 @@ def _plain(name: str, value: Any) -> Any:
             return json.loads(value)  # the column holds JSON: nest it instead of quoting it
         except ValueError:
             return value
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value  # JSON has no Infinity
 
 
 def _json(names: list[str], rows: Iterable[Row], out: IO[str]) -> None:

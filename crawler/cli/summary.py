@@ -105,8 +105,9 @@ def _silent(reader: Reader) -> list[str]:
     return [f"  {discreet(url)}: {printable(str(why))}" for url, why in rows]
 
 
-def say_finished(file: Path) -> None:
-    """The same command found nothing to do."""
+def say_finished(file: Path, as_json: bool) -> None:
+    """The same command found nothing to do; with ``as_json`` the same keys as at the end of a run."""
+    from crawler.engine import Ending
     from storage.reader import open_reader
 
     with open_reader(file) as reader:
@@ -115,3 +116,6 @@ def say_finished(file: Path) -> None:
         f"{file} is complete: {counts.pages:,} pages, {counts.failures:,} failures; nothing was sent. "
         f"Add seeds with: crawler add {file} SEED..."
     )
+    if as_json:
+        ending = Ending("complete", counts, requests=0, connections=0, reused=0, bytes=0, seconds=0.0)
+        print(json.dumps(asdict(ending) | {"file": str(file)}))  # noqa: T201
