@@ -21,13 +21,14 @@ _IPV4 = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 _USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^/?@]*@")
 _WEB = ("http://", "https://")
 
-# An href that WHATWG leaves as it is: nothing to escape, no blank or backslash, no '//' or dot segment but '../' at its
-# start ('/.' and '%2e' inside a path are looked for apart).
-# Each class is followed by what cannot continue it, so a match takes linear time (P9).
-_PATH = r"A-Za-z0-9_~!$&()*+,;=@%.\-"
+# An href that WHATWG leaves as it is: nothing to escape, no blank or backslash, no '//' or dot segment but '../' or
+# './' at its start ('/.' and '%2e' inside a path are looked for apart).
+# Each class is followed by what cannot continue it and gives nothing back, so a match takes linear time (P9).
+_SAFE = r"A-Za-z0-9_~!$&()*+,;=@.\-"
+_LOCAL = re.compile(rf"/(?!/)[{_SAFE}:/]*+(?:\?[{_SAFE}:/?%]++)?+")  # the commonest, at a third of the price
 _PLAIN = re.compile(
-    rf"(?:(https?://[a-z0-9.:-]+)(?=/)|((?:\.\./)+)(?=[A-Za-z0-9_]))?"
-    rf"(/(?!/)[{_PATH}:/]*|[A-Za-z0-9_][{_PATH}/]*)(\?[{_PATH}:/?]+)?(?:#.*)?",
+    rf"(?:(https?://[a-z0-9.:-]+)(?=/)|((?:\.\.?/)++)(?=[A-Za-z0-9_]))?+"
+    rf"((?:/(?!/)[{_SAFE}:/%]*+|[A-Za-z0-9_][{_SAFE}/%]*+)(?:\?[{_SAFE}:/?%]++)?+)(?:#.*+)?+",
     re.DOTALL,
 )
 
@@ -117,54 +118,55 @@ def robots_url(origin: str) -> str:
 
 
 class Joiner:
-    """Resolves the hrefs of one page against its base, each distinct one once. ``base`` is any URL that parses.
+    """Resolves the hrefs of one page against its base. ``base`` is any URL that parses.
 
-    Hrefs that WHATWG leaves as they are skip the parser; a property test holds the two ways equal. Raises InvalidUrl.
+    Hrefs that WHATWG leaves as they are skip the parser; a property test holds the two ways equal.
     """
 
     def __init__(self, base: str) -> None:
         self.base = canonical(base)
-        self._seen: dict[str, Place | None] = {}
         here = split(self.base)
-        self._web = objection(here) is None
         self._here, self._origin, self._host = here, here.origin, here.host
-        self._folder = here.path.partition("?")[0].rpartition("/")[0] + "/"
-        self._room = MAX_LENGTH - len(self.base)  # a longer href may come to more than MAX_LENGTH
+        self._folders = {"": here.path.partition("?")[0].rpartition("/")[0] + "/"}  # by the dots that lead there
+        # A longer href may come to more than MAX_LENGTH; none is short enough for a base off the web.
+        self._room = MAX_LENGTH - len(self.base) if objection(here) is None else -1
 
     def place(self, href: str) -> Place | None:
         """The place an href leads to: a web URL that `admit` would pass, or a URL of another scheme; else None."""
-        try:
-            return self._seen[href]
-        except KeyError:
-            found = self._seen[href] = self._shortcut(href) or self._resolve(href)
-            return found
+        found = self.shortcut(href)
+        return self.resolve(href) if found is None else Place._make(found)
 
-    def _shortcut(self, href: str) -> Place | None:
-        if not self._web:
+    def shortcut(self, href: str) -> tuple[str, str, str] | None:
+        """The parts of the web URL an ordinary href leads to; None: ask `resolve`. No Place: 0.3 µs for each of many."""
+        if len(href) > self._room:
             return None
-        if href.startswith("#"):
-            return self._here
-        match = _PLAIN.fullmatch(href)
-        if match is None or len(href) > self._room:
+        origin, path = "", href
+        if _LOCAL.fullmatch(href) is None:
+            match = _PLAIN.fullmatch(href)
+            if match is None:
+                return self._here if href.startswith("#") else None
+            origin, up, path = match.groups("")
+            if "%2e" in path or "%2E" in path:
+                return None
+            if path[0] != "/":
+                path = (self._folders.get(up) or self._above(up)) + path
+        if "/." in path:
             return None
-        origin, up, path, query = match.groups("")
-        if "/." in path or "%2e" in path or "%2E" in path:
-            return None
-        if path[0] != "/":
-            path = (self._above(up.count("/")) if up else self._folder) + path
         if not origin or origin == self._origin:
-            return Place(self._origin, self._host, path + query)
+            return self._origin, self._host, path
         host = _plain_origin(origin)
-        return Place(origin, host, path + query) if host else None
+        return (origin, host, path) if host else None
 
-    def _above(self, levels: int) -> str:
-        """The base's folder so many levels up; '..' at the root stays there."""
-        folder = self._folder
-        for _ in range(levels):
+    def _above(self, up: str) -> str:
+        """The base's folder as far up as '../' and './' say; '..' at the root stays there."""
+        folder = self._folders[""]
+        for _ in range(up.count("../")):
             folder = folder[: folder.rfind("/", 0, -1) + 1] or "/"
+        self._folders[up] = folder
         return folder
 
-    def _resolve(self, href: str) -> Place | None:
+    def resolve(self, href: str) -> Place | None:
+        """The same as `place`, always by the parser."""
         if len(href) > MAX_RAW:
             return None
         try:

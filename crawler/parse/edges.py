@@ -16,27 +16,22 @@ _Node = TypeVar("_Node")
 _NO_EDGE = ("data:", "javascript:")
 
 
-class Edge:
-    """A link in the making: the first text wins, and the better rel (an edge without nofollow beats one with it)."""
-
-    __slots__ = ("kind", "place", "rel", "text")
-
-    def __init__(self, place: Place, kind: str, rel: str | None) -> None:
-        self.place, self.kind, self.rel = place, kind, rel
-        self.text: str | None = None
-
-    def again(self, rel: str | None) -> None:
-        if self.rel is not None and "nofollow" in self.rel.split() and "nofollow" not in (rel or "").split():
-            self.rel = rel
-
-
 class Edges:
-    """What has been found so far. ``dropped`` counts what was no URL or too long; ``full``: more than 10,000 came."""
+    """What has been found so far. ``dropped`` counts what was no URL or too long; ``full``: more than 10,000 came.
+
+    An edge is a number, its row in the columns below: half of a page's hrefs repeat, and an object for each edge and
+    one for each place would cost more than finding them.
+    """
 
     def __init__(self, url: str) -> None:
         self._joiner = Joiner(url)
-        self._by_href: dict[tuple[str, str], Edge | None] = {}
-        self._found: dict[tuple[str, str, str], Edge] = {}
+        self._by_href: dict[tuple[str, str], int] = {}  # (href, kind) → row; -1: no edge
+        self._rows: dict[tuple[int, str, str], int] = {}  # (number of the origin, path, kind) → row
+        self._numbers: dict[str, int] = {}  # of the origins
+        self._origins: list[tuple[str, str]] = []  # with the host
+        self._targets: list[tuple[int, str, str]] = []  # the keys of _rows again
+        self._rels: list[str | None] = []
+        self._texts: list[str | None] = []
         self.dropped = 0
         self.full = False
 
@@ -46,42 +41,65 @@ class Edges:
         self._by_href.clear()
 
     def links(self) -> tuple[Link, ...]:
-        return tuple([Link(e.place, e.kind, e.rel, e.text) for e in self._found.values()])
+        return tuple([
+            Link(Place(*self._origins[at], path), kind, rel, text)
+            for (at, path, kind), rel, text in zip(self._targets, self._rels, self._texts, strict=True)
+        ])
+
+    def url(self, row: int) -> str:
+        """Where the edge of a row leads."""
+        at, path, _ = self._targets[row]
+        return self._origins[at][0] + path
 
     def add(
         self, href: str, kind: str, rel: str | None, node: _Node, text: Callable[[_Node], str | None]
-    ) -> Edge | None:
-        """Keep one edge; None if it is none. ``text(node)`` is asked only while the edge has no text: it is dear."""
+    ) -> int:
+        """Keep one edge; its row, or -1 if it is none. ``text(node)`` is asked only while the edge has no text: it is dear."""
         if rel is not None:
             rel = " ".join(rel.lower().split()) or None
-        try:
-            edge = self._by_href[href, kind]
-            if edge is not None and edge.rel is not None:
-                edge.again(rel)
-        except KeyError:
-            edge = self._by_href[href, kind] = self._new(href, kind, rel)
-        if edge is not None and edge.text is None:
-            edge.text = text(node)
-        return edge
+        row = self._by_href.get((href, kind))
+        if row is None:
+            row = self._by_href[href, kind] = self._new(href, kind, rel)
+        elif row >= 0 and self._rels[row] is not None:
+            self._again(row, rel)
+        if row >= 0 and self._texts[row] is None:
+            self._texts[row] = text(node)
+        return row
 
-    def _new(self, href: str, kind: str, rel: str | None) -> Edge | None:
-        place = self._place(href)
-        if place is None:
-            return None
-        key = (place.origin, place.path, kind)
-        edge = self._found.get(key)
-        if edge is not None:
-            edge.again(rel)
-        elif len(self._found) < MAX_LINKS:
-            edge = self._found[key] = Edge(place, kind, rel)
+    def _new(self, href: str, kind: str, rel: str | None) -> int:
+        found = self._joiner.shortcut(href) or self._place(href)
+        if found is None:
+            return -1
+        origin, host, path = found
+        at = self._numbers.get(origin)
+        if at is None:
+            at = self._numbers[origin] = len(self._origins)
+            self._origins.append((origin, host))
+        target = at, path, kind
+        row = self._rows.get(target)
+        if row is not None:
+            self._again(row, rel)
+        elif len(self._rels) < MAX_LINKS:
+            row = self._rows[target] = len(self._rels)
+            self._targets.append(target)
+            self._rels.append(rel)
+            self._texts.append(None)
         else:
-            self.full = True
-        return edge
+            self.full, row = True, -1
+        return row
+
+    def _again(self, row: int, rel: str | None) -> None:
+        """The first text wins, and the better rel: an edge without nofollow beats one with it."""
+        known = self._rels[row]
+        if known is not None and "nofollow" in known.split() and "nofollow" not in (rel or "").split():
+            self._rels[row] = rel
 
     def _place(self, href: str) -> Place | None:
-        """Where an href leads; None for what is no edge (data:, javascript:) or no URL of bearable length (counted)."""
-        place = self._joiner.place(href) if len(href) <= MAX_URL else None
-        if place is not None and place.host:  # an ordinary web URL; the Joiner has seen to its length
+        """Where an odd href leads; None for what is no edge (data:, javascript:) or no URL of bearable length (counted)."""
+        if href.startswith(_NO_EDGE):
+            return None
+        place = self._joiner.resolve(href) if len(href) <= MAX_URL else None
+        if place is not None and place.host:  # a web URL; the Joiner has seen to its length
             return place
         if place is None and not href[:32].lstrip().lower().startswith(_NO_EDGE):
             self.dropped += 1

@@ -13,7 +13,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 from crawler.parse import mime as media
 from crawler.parse.charset import decode, from_header
-from crawler.parse.edges import MAX_URL, Edge, Edges
+from crawler.parse.edges import MAX_URL, Edges
 from crawler.parse.values import directives, link_header, refresh, srcset
 from crawler.url import InvalidUrl, canonical
 from crawler.visit import Extract
@@ -110,11 +110,12 @@ class _Page:
 
     def document(self, tree: LexborHTMLParser) -> None:
         nodes = tree.css(_SELECTOR)
+        tags = [node.tag for node in nodes]
         self._language(tree)
-        self._set_base(tree)
+        if "base" in tags:
+            self._set_base([node.attributes for tag, node in zip(tags, nodes, strict=True) if tag == "base"])
         edges = self._edges
-        for node in nodes[:MAX_EXAMINED]:
-            tag = node.tag
+        for tag, node in zip(tags[:MAX_EXAMINED], nodes, strict=False):
             if tag == "a":
                 attributes = node.attributes
                 href = attributes.get("href")
@@ -145,13 +146,13 @@ class _Page:
 
     # --- document-wide: `<noscript><img>` in the head moves all that follows into the body (LIBRARIES 1.2) ---
 
-    def _set_base(self, tree: LexborHTMLParser) -> None:
+    def _set_base(self, bases: Sequence[_Attributes]) -> None:
         """The first base with an href counts, and only if it is http(s) (P10)."""
-        node = tree.css_first("base[href]")
-        if node is None:
+        first = next((attributes for attributes in bases if "href" in attributes), None)
+        if first is None:
             return
         try:
-            base = canonical(node.attributes.get("href") or "", self._url)
+            base = canonical(first["href"] or "", self._url)
         except InvalidUrl:
             return
         if base.startswith(("http://", "https://")) and len(base) <= MAX_URL:
@@ -168,22 +169,22 @@ class _Page:
         if found is not None and found[1]:
             self._edges.add(found[1], "refresh", None, None, _clean)
 
-    def _link(self, href: str, rel: str | None, title: str | None) -> Edge | None:
-        edge = self._edges.add(href, _link_kind(rel), rel, title, _clean)
-        if edge is not None and edge.kind == "canonical" and self._canonical is None:
-            self._canonical = edge.place.url
-        return edge
+    def _link(self, href: str, rel: str | None, title: str | None, hreflang: str | None = None) -> None:
+        kind = _link_kind(rel)
+        row = self._edges.add(href, kind, rel, title, _clean)
+        if row < 0:
+            return
+        if kind == "canonical" and self._canonical is None:
+            self._canonical = self._edges.url(row)
+        elif kind == "alternate" and hreflang:
+            self._data.setdefault("hreflang", {}).setdefault(hreflang[:MAX_LANG], self._edges.url(row))
 
     # --- one method for each element that is not plain ---
 
     def on_link(self, node: LexborNode, attributes: _Attributes) -> None:
         href = attributes.get("href")
-        if not href:
-            return
-        edge = self._link(href, attributes.get("rel"), attributes.get("title"))
-        hreflang = attributes.get("hreflang")
-        if edge is not None and edge.kind == "alternate" and hreflang:
-            self._data.setdefault("hreflang", {}).setdefault(hreflang[:MAX_LANG], edge.place.url)
+        if href:
+            self._link(href, attributes.get("rel"), attributes.get("title"), attributes.get("hreflang"))
 
     def on_area(self, node: LexborNode, attributes: _Attributes) -> None:
         href = attributes.get("href")
@@ -265,8 +266,8 @@ def _clean(text: str | None, limit: int = MAX_TEXT) -> str | None:
 
 def _anchor_text(node: LexborNode) -> str | None:
     """The text of an anchor; if it has none, that of the first image in it that has an alt."""
-    text = " ".join(node.text().split())[:MAX_TEXT]
-    if text or node.child is None:
+    text = " ".join(node.text_lexbor().split())[:MAX_TEXT]
+    if text or node.first_child is None:
         return text or None
     image = node.css_first("img[alt]")
     return _clean(image.attributes.get("alt")) if image is not None else None
