@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from crawler.fetch.many import fetch_all
     from crawler.spec import CrawlSpec
     from crawler.stop import Stop
-    from crawler.visit import Fault, Link, Outcome, Page
+    from crawler.visit import Fault, Outcome, Page
+    from storage.links import Link
 
 _HOME = {
     "crawl": "crawler.api",
@@ -24,7 +25,7 @@ _HOME = {
     "Ending": "crawler.api",
     "CrawlSpec": "crawler.spec",
     "Fault": "crawler.visit",
-    "Link": "crawler.visit",
+    "Link": "storage.links",
     "Outcome": "crawler.visit",
     "Page": "crawler.visit",
     "Stop": "crawler.stop",

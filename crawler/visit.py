@@ -6,11 +6,12 @@ exception is our own bug and ends the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
+from storage.links import NO_LINKS, Link, Links
 from storage.model import Place, Role
 
 
@@ -157,19 +158,6 @@ FOLLOWED = frozenset(
 """Link kinds that are followed (CONTRACT §2); the others are edges only."""
 
 
-class Link(NamedTuple):
-    """One edge of a page. ``place.url`` is canonical (``mailto:`` and other non-web schemes as written)."""
-
-    place: Place
-    kind: str
-    rel: str | None = None
-    text: str | None = None
-
-    @property
-    def url(self) -> str:
-        return self.place.url
-
-
 @dataclass(frozen=True, slots=True)
 class Extract:
     """What parsing found in a body, with the body itself digested and packed for storing.
@@ -178,7 +166,7 @@ class Extract:
     the directives of meta robots and X-Robots-Tag that concern us, lower case ('nofollow', 'noindex', ...).
     """
 
-    links: tuple[Link, ...] = ()
+    links: Links = NO_LINKS
     title: str | None = None
     charset: str | None = None
     base: str | None = None
@@ -208,7 +196,7 @@ class Page:
     depth: int
     body: bytes
     headers: tuple[tuple[str, str], ...]
-    links: tuple[Link, ...]
+    links: Sequence[Link]
     digest: str
     elapsed_ms: int
     truncated: str | None

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from storage import repeats, sitemaps
 from storage.budget import Ledger
+from storage.known import Known, plain
+from storage.links import Judged, origins_of
+from storage.memory import Memory, Names
 from storage.model import BUDGETS, BodyRow, Budgets, HostRow, LinkRow, Place, Role, Settlement
 from storage.text import to_json
 
@@ -91,11 +94,10 @@ SELECT substr(:digests, 32 * key + 1, 32), value->>0, value->>1,
 FROM json_each(:rows) WHERE true ON CONFLICT (digest) DO NOTHING"""
 FETCHES = """INSERT INTO fetch (id, url, run, body, at, outcome, reason, status, elapsed_ms, attempt, wire_size,
   truncated, address, mime, charset, title, robots, parse, headers, data)
-SELECT value->>0, coalesce(value->>1, (SELECT id FROM temp.target WHERE n = value->>2)), :run,
-  (SELECT id FROM body WHERE digest = substr(:digests, 32 * (value->>3) + 1, 32)),
-  value->>4, value->>5, value->>6, value->>7, min(value->>8, 9223372036854775807), value->>9,
-  min(value->>10, 9223372036854775807), value->>11, value->>12, value->>13, value->>14,
-  value->>15, value->>16, value->>17, value->>18, value->>19
+SELECT value->>0, value->>1, :run, (SELECT id FROM body WHERE digest = substr(:digests, 32 * (value->>2) + 1, 32)),
+  value->>3, value->>4, value->>5, value->>6, min(value->>7, 9223372036854775807), value->>8,
+  min(value->>9, 9223372036854775807), value->>10, value->>11, value->>12, value->>13,
+  value->>14, value->>15, value->>16, value->>17, value->>18
 FROM json_each(:rows)"""
 STAYS = """(e.value->>3 IS NULL OR e.value->>7 IS NOT NULL AND outcome IN ('page', 'redirect', 'failure')
     AND (e.value->>3 <> 'sitemap' OR coalesce(e.value->>4, 'trap') <> 'trap'))"""  # until a sitemap is found there
@@ -107,9 +109,8 @@ FROM json_each(:rows) e WHERE url.id = e.value->>0"""  # noqa: S608 - of constan
 LINKING = ("page", "redirect", "sitemap")  # outcomes that say anew where a URL leads
 UNLINK = "DELETE FROM link WHERE src IN (SELECT value FROM json_each(?))"
 LINK = """INSERT INTO link (src, dst, kind, rel, text, step)
-SELECT coalesce(value->>0, (SELECT id FROM temp.target WHERE n = value->>6)),
-  (SELECT id FROM temp.target WHERE n = value->>1), value->>2, value->>3, value->>4, value->>5
-FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"""
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 FROM json_each(?)
+WHERE true ON CONFLICT DO NOTHING"""
 HOSTS = """UPDATE host SET next_fetch_at = max(next_fetch_at, e.value->>1), blocked_until = e.value->>2,
   delay = e.value->>3, crawl_delay = e.value->>4, failures = e.value->>5,
   latency = e.value->>6, slowed = e.value->>7, throttled = e.value->>8, trouble = e.value->>9,
@@ -122,51 +123,17 @@ ADDRESSES = """INSERT INTO address SELECT value->>0, value->>1 FROM json_each(?)
 ON CONFLICT DO UPDATE SET next_fetch_at = max(next_fetch_at, excluded.next_fetch_at)"""
 
 
-class Names:
-    """Ids of hosts and origins by name, remembered (bounded); names not seen before are added to the file."""
-
-    LIMIT = 200_000
-
-    def __init__(self) -> None:
-        self.hosts: dict[str, int] = {}
-        self.origins: dict[str, int] = {}
-
-    def learn(self, db: sqlite3.Connection, places: dict[str, str], hosts: set[str]) -> None:
-        """``places``: origin name to host name; ``hosts``: more host names. Afterwards all of them have ids."""
-        if len(self.origins) > self.LIMIT:
-            self.forget()
-        new = sorted((hosts | set(places.values())) - self.hosts.keys())
-        if new:
-            db.execute("INSERT OR IGNORE INTO host (name) SELECT value FROM json_each(?)", (to_json(new),))
-            rows = db.execute(
-                "SELECT h.name, h.id FROM json_each(?) e JOIN host h ON h.name = e.value", (to_json(new),)
-            )
-            self.hosts.update((name, id_) for name, id_ in rows)
-        new_origins = [[o, self.hosts[h]] for o, h in sorted(places.items()) if o not in self.origins]
-        if new_origins:
-            rows_json = to_json(new_origins)
-            db.execute(
-                "INSERT OR IGNORE INTO origin (name, host) SELECT value->>0, value->>1 FROM json_each(?)", (rows_json,)
-            )
-            rows = db.execute(
-                "SELECT o.name, o.id FROM json_each(?) e JOIN origin o ON o.name = e.value->>0", (rows_json,)
-            )
-            self.origins.update((name, id_) for name, id_ in rows)
-
-    def forget(self) -> None:
-        """After a rollback: the file may not hold what was learnt in the transaction."""
-        self.hosts.clear()
-        self.origins.clear()
-
-
 @dataclass(slots=True)
 class Targets:
-    """The distinct URLs a batch mentions, each with the best word any edge has for it."""
+    """The distinct URLs a batch mentions that have to be looked up, each with the best word any edge has for it, and all
+    edges."""
 
     names: Names
     rows: list[list[Any]] = field(default_factory=list)
     index: dict[tuple[str, str], int] = field(default_factory=dict)
     seeds: bool = False
+    edges: list[list[Any]] = field(default_factory=list)  # src, dst, kind, rel, text, step
+    open: list[list[Any]] = field(default_factory=list)  # of these, whose ends are ~numbers of targets
     roles: list[tuple[int, int | None, Role]] = field(default_factory=list)  # target, the robots.txt that named it, role
 
     def add(self, link: LinkRow, parent: int | None, depth: int | None, hops: int = 0) -> int:
@@ -208,6 +175,21 @@ class Targets:
         return n
 
 
+    def edge(self, src: int, n: int, kind: str, rel: str | None, text: str | None, step: int | None) -> None:
+        """Note an edge to a target. ``src``: an id, or ~number of a target."""
+        row = [src, ~n, kind, rel, text, step]
+        self.edges.append(row)
+        self.open.append(row)
+
+    def rows_of_edges(self, ids: Mapping[int, int]) -> list[list[Any]]:
+        """The edges, now that the targets' ids are known by their numbers."""
+        for row in self.open:
+            row[1] = ids[~row[1]]
+            if row[0] < 0:
+                row[0] = ids[~row[0]]
+        return self.edges
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a commit is told: the time (Unix ms), the run, the depth limit, and the id its first fetch row gets."""
@@ -224,24 +206,26 @@ class Facts:
         return {"now": self.now, "max_depth": deep, "redirects": self.budgets.redirects, "same": repeats.SAME}
 
 
-def apply(db: sqlite3.Connection, names: Names, ledger: Ledger, batch: Sequence[Settlement], facts: Facts) -> None:
+def apply(db: sqlite3.Connection, memory: Memory, batch: Sequence[Settlement], facts: Facts) -> None:
     """Write the batch; the caller holds the transaction."""
+    names, ledger = memory.names, memory.ledger
     names.learn(db, *_mentioned(batch))
     surveyed = {names.hosts[s.place.host] for s in batch if s.role is not None}
     if surveyed:
         batch = sitemaps.trimmed(db, batch, names.hosts)
     batch, again = repeats.closed(db, batch, names.hosts)
-    targets, edges, owns = _collect(batch, names, facts.budgets.redirects)
+    targets, owns = _collect(batch, memory, facts.budgets.redirects)
     _discover(db, targets, facts.limit, ledger)
+    ids = memory.known.look(db, without=[n for n, _, _ in targets.roles])
     bodies = _Bodies([s.body for s in batch if s.body])
     bodies.write(db)
     again.note(db)
-    fetch_ids = _fetches(db, batch, bodies, owns, facts)
+    fetch_ids = _fetches(db, batch, bodies, {i: ids[n] for i, n in owns.items()}, facts)
     _settle(db, batch, fetch_ids, facts.now)
     sitemaps.release(db, batch, facts.limit)
     db.execute(UNLINK, (to_json([s.url_id for s in batch if s.outcome in LINKING and s.reason is None]),))
-    if edges:
-        db.execute(LINK, (to_json(edges),))
+    if targets.edges:
+        db.execute(LINK, (to_json(targets.rows_of_edges(ids)),))
     readmitted = _shorten(db, batch, targets, facts.limit)
     if targets.roles:
         sitemaps.assign(db, targets.roles, facts.now)
@@ -258,34 +242,54 @@ def apply(db: sqlite3.Connection, names: Names, ledger: Ledger, batch: Sequence[
 def _mentioned(batch: Sequence[Settlement]) -> tuple[dict[str, str], set[str]]:
     origins = {s.place.origin: s.place.host for s in batch}
     for s in batch:
-        for link in s.links:
-            origins[link.target.origin] = link.target.host
+        origins.update(origins_of(s.links))
     hosts = {s.host.name for s in batch if s.host}
     return origins, hosts
 
 
-def _collect(
-    batch: Sequence[Settlement], names: Names, redirects: int
-) -> tuple[Targets, list[list[Any]], dict[int, int]]:
-    """All targets, all edges [src, n, kind, rel, text, step], and for our own visits (robots) which target is theirs."""
-    targets = Targets(names)
-    edges: list[list[Any]] = []
+def _collect(batch: Sequence[Settlement], memory: Memory, redirects: int) -> tuple[Targets, dict[int, int]]:
+    """All targets and edges, and for our own visits (robots) which target is theirs."""
+    targets = Targets(memory.names)
     owns: dict[int, int] = {}
     for i, s in enumerate(batch):
         if s.url_id is None:
             owns[i] = targets.add(LinkRow(s.place, "own"), None, None)
+        if isinstance(s.links, Judged):
+            _page(s, s.links, memory.known, targets, redirects)
+            continue
         for link in s.links:
-            if link.role is not None and s.hops < redirects:  # a name is no link: it gives no depth, nor does it admit a page
+            role = link.role if s.hops < redirects else None  # else its redirects have become too many
+            if role is not None:  # a name is no link: it gives no depth, nor does it admit a page
                 n = targets.add(link._replace(admit=False), s.url_id, None, s.hops + 1)
+                targets.roles.append((n, owns.get(i), role))
             elif link.step == 0:
                 n = _redirected(targets, s, link, redirects)
             else:
-                depth = None if link.step is None else s.depth + link.step
-                n = targets.add(link, s.url_id if depth is not None or link.reason else None, depth)
-            edges.append([s.url_id, n, link.kind, link.rel, link.text, link.step if link.role is None else None])
-        if s.links and (s.url_id is None or s.role is not None):
-            _sitemaps(s, targets, edges[-len(s.links) :], owns.get(i), redirects)
-    return targets, edges, owns
+                n = _followed(targets, s, link)
+            src = s.url_id if s.url_id is not None else ~owns[i]
+            targets.edge(src, n, link.kind, link.rel, link.text, link.step if link.role is None else None)
+    return targets, owns
+
+
+def _page(s: Settlement, found: Judged, known: Known, targets: Targets, redirects: int) -> None:
+    """The edges of a page. What is done here is done forty times a page: a known target becomes no object but its row."""
+    assert s.url_id is not None
+    links, src, edges = found.links, s.url_id, targets.edges
+    origins = [targets.names.origins[origin] for origin, _ in links.sites]
+    columns = zip(links.at, links.paths, links.kinds, links.rels, links.texts, found.steps, found.verdicts, strict=True)
+    for at, path, kind, rel, text, step, verdict in columns:
+        target = known.get((origins[at], path))
+        if target is not None and plain(target, step, verdict, s.depth):
+            edges.append([src, target[0], kind, rel, text, step])
+            continue
+        link = LinkRow(links.place(at, path), kind, rel, text, step, *verdict)
+        n = _redirected(targets, s, link, redirects) if step == 0 else _followed(targets, s, link)
+        targets.edge(src, n, kind, rel, text, step)
+
+
+def _followed(targets: Targets, s: Settlement, link: LinkRow) -> int:
+    depth = None if link.step is None else s.depth + link.step
+    return targets.add(link, s.url_id if depth is not None or link.reason else None, depth)
 
 
 def _redirected(targets: Targets, s: Settlement, link: LinkRow, most: int) -> int:
@@ -296,15 +300,6 @@ def _redirected(targets: Targets, s: Settlement, link: LinkRow, most: int) -> in
         detail = f"more than {most} redirects in a row"
         link = link._replace(admit=False, seed=False, reason="redirects", detail=detail)
     return targets.add(link, s.url_id, None)
-
-
-def _sitemaps(s: Settlement, targets: Targets, edges: list[list[Any]], own: int | None, most: int) -> None:
-    """Of a robots.txt's or a sitemap's links: which targets are sitemaps themselves. A robots.txt gets its id only now."""
-    for link, edge in zip(s.links, edges, strict=True):
-        if own is not None:
-            edge.append(own)
-        if link.role is not None and s.hops < most:  # else its redirects have become too many
-            targets.roles.append((edge[1], own, link.role))
 
 
 def _discover(db: sqlite3.Connection, targets: Targets, limit: dict[str, Any], ledger: Ledger) -> None:
@@ -373,9 +368,9 @@ class _Bodies:
 
 
 def _fetches(
-    db: sqlite3.Connection, batch: Sequence[Settlement], bodies: _Bodies, owns: dict[int, int], facts: Facts
+    db: sqlite3.Connection, batch: Sequence[Settlement], bodies: _Bodies, owns: Mapping[int, int], facts: Facts
 ) -> dict[int, int]:
-    """Append the attempts; for each settlement's place in the batch, the id of its fetch row."""
+    """Append the attempts; for each settlement's place in the batch, the id of its fetch row. ``owns``: ids of ours."""
     ids: dict[int, int] = {}
     rows: list[list[Any]] = []
     for i, s in enumerate(batch):
@@ -386,8 +381,7 @@ def _fetches(
         rows.append(
             [
                 ids[i],
-                s.url_id,
-                owns.get(i),
+                owns.get(i, s.url_id),
                 bodies.number[s.body.digest] if s.body else None,
                 f.at,
                 f.outcome,

@@ -7,7 +7,7 @@ named tuple: a frozen dataclass takes four times as long to make.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -177,7 +177,7 @@ class Settlement:
     attempts: int = 0
     fetch: FetchRow | None = None
     body: BodyRow | None = None
-    links: tuple[LinkRow, ...] = ()
+    links: Sequence[LinkRow] = ()  # of a page: `storage.links.Judged`
     host: HostRow | None = None  # clock, block and standing as they are now; counters are the store's
     origins: tuple[OriginRow, ...] = ()
     address: tuple[str, int] | None = None  # (address group, next_fetch_at)

@@ -19,6 +19,7 @@ from storage import disk, sitemaps
 from storage.budget import Ledger
 from storage.codec import unpack
 from storage.lock import FileLock
+from storage.memory import Memory
 from storage.migrate import create_file, prepare
 from storage.model import (
     BUDGETS,
@@ -103,13 +104,12 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = FileLock(path)
-        self._names = batches.Names()
+        self._memory = Memory()
         self._db: aiosqlite.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
         self._run: int | None = None
         self._fetch = 0
         self._max_depth: int | None = None
-        self._ledger = Ledger(BUDGETS)
         self._alone = False
         self._verification = Verification(path)
         self._verdict: asyncio.Task[StoreError | None] | None = None
@@ -185,7 +185,7 @@ class SqliteStore:
         budgets: Budgets = BUDGETS,
     ) -> Begun:
         self._max_depth = max_depth
-        self._ledger = Ledger(budgets)
+        self._memory.ledger = Ledger(budgets)
         await self._verified(BEFORE)
 
         def work(db: sqlite3.Connection) -> Any:
@@ -195,7 +195,7 @@ class SqliteStore:
                     db.execute(sql, {"now": now, "ahead": last[1] - now})
             db.execute("UPDATE run SET ended_at = ?, ending = 'killed' WHERE ended_at IS NULL", (now,))
             deaths, alone = db.execute(DEATHS).fetchone()
-            batches.plant(db, self._names, seeds, now=now)
+            batches.plant(db, self._memory.names, seeds, now=now)
             row = (now, os.getpid(), version, to_json(spec))
             self._run = db.execute(
                 "INSERT INTO run (started_at, pid, version, spec) VALUES (?, ?, ?, ?)", row
@@ -230,7 +230,7 @@ class SqliteStore:
     async def plant(self, seeds: Sequence[Place], *, now: int) -> int:
         """Add seeds without a run; how many were not seeds before."""
         before = len(await self._rows(SEEDS))
-        await self._transact(lambda db: batches.plant(db, self._names, seeds, now=now))
+        await self._transact(lambda db: batches.plant(db, self._memory.names, seeds, now=now))
         return len(await self._rows(SEEDS)) - before
 
     async def hosts(
@@ -255,14 +255,14 @@ class SqliteStore:
         return [_queued(row) for row in rows]
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
-        facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch, self._ledger.budgets)
+        facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch, self._memory.ledger.budgets)
         if self._verdict is not None and self._verdict.done():
             await self._verified(0)
             self._verdict = None
         self._fetch += sum(s.fetch is not None for s in batch)  # whatever becomes of it: ids may have gaps
 
         def work(db: sqlite3.Connection) -> None:
-            batches.apply(db, self._names, self._ledger, batch, facts)
+            batches.apply(db, self._memory, batch, facts)
             self._note(db, tally)
             if self._alone:
                 db.execute(ALONE, (None, self._run))
@@ -277,14 +277,19 @@ class SqliteStore:
         limit = {"now": now, "max_depth": batches.DEEP if self._max_depth is None else self._max_depth}
 
         def work(db: sqlite3.Connection) -> int:
-            changed = rescoped(db, judge, self._ledger, limit | {"links": links})
+            self._memory.known.forget()
+            changed = rescoped(db, judge, self._memory.ledger, limit | {"links": links})
             db.execute("DELETE FROM meta WHERE key = 'rescope'")
             return changed
 
         return await self._transact(work)
 
     async def refuse(self, host_id: int, reason: str, detail: str) -> int:
-        return await self._transact(lambda db: db.execute(REFUSE, (reason, detail, host_id)).rowcount)
+        def work(db: sqlite3.Connection) -> int:
+            self._memory.known.forget()
+            return db.execute(REFUSE, (reason, detail, host_id)).rowcount
+
+        return await self._transact(work)
 
     async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
         rows = to_json(list(hosts.items()))
@@ -339,8 +344,7 @@ class SqliteStore:
         try:
             result: T = await self._db._execute(_transaction, self._db._conn, work)  # type: ignore[no-untyped-call]
         except BaseException as error:
-            self._names.forget()
-            self._ledger.forget()
+            self._memory.forget()
             if isinstance(error, Errors):
                 raise told(error, self.path) from error
             raise

@@ -21,7 +21,8 @@ from crawler.progress import Snapshot
 from crawler.spec import CrawlSpec
 from crawler.stop import Stop
 from crawler.url import admit
-from crawler.visit import Extract, Fault, Link, Outcome, Visit
+from crawler.visit import Extract, Fault, Outcome, Visit
+from storage.links import Link, Links
 from storage.model import Begun, Counts, HostRow, JsonObject, OriginRow, Pending, Place, Queued, Settlement, Tally
 from storage.store import Judge
 
@@ -193,7 +194,7 @@ class Parser:
         self, body: bytes, url: str, content_type: str | None, headers: Sequence[tuple[str, str]] = ()
     ) -> Extract:
         links = tuple(Link(admit(line), "a") for line in body.decode().split("\n") if line.startswith("http"))
-        return Extract(links, digest=url.encode(), size=len(body), packed=body)
+        return Extract(Links.of(links), digest=url.encode(), size=len(body), packed=body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from crawler.parse import wire
 from crawler.parse.pool import ParsePool
 from crawler.parse.worker import BadExtractor, zstd
 from crawler.spec import CrawlSpec
-from crawler.visit import Extract, Link, Page
+from crawler.visit import Extract, Page
 from storage import open_reader
+from storage.links import Link, Links
 from storage.model import Place
 from tests.bombs import BOMBS
 from tests.conftest import Serve, long
@@ -394,7 +395,11 @@ def test_answers_are_never_trusted(text: bytes) -> None:
         ("links", [[7], ["/"], ["a"], [None], [None]]),
         ("links", [[0], [7], ["a"], [None], [None]]),
         ("links", [[0], ["/"], ["a"], [None], [0]]),
-        ("origins", [["http://a", 7]]),
+        ("links", [[-1], ["/"], ["a"], [None], [None]]),
+        ("links", [[True], ["/"], ["a"], [None], [None]]),
+        ("links", [[0, 0], ["/"], ["a"], [None], [None]]),
+        ("sites", [["http://a", 7]]),
+        ("sites", [["http://a"]]),
         ("digest", "00"),
         ("codec", "exec"),
         ("data", []),
@@ -404,7 +409,7 @@ def test_answers_are_never_trusted(text: bytes) -> None:
 def test_answers_are_checked_field_by_field(key: str, value: object) -> None:
     """One field of the wrong type is enough."""
     link = Link(Place("http://a", "a", "/"), "a")
-    good = wire.as_header(Extract(digest=bytes(32), title="t", links=(link,)))
+    good = wire.as_header(Extract(digest=bytes(32), title="t", links=Links.of([link])))
     assert wire.from_answer(json.dumps(good).encode(), b"", b"body").title == "t"
     with pytest.raises(wire.BadFrame):
         wire.from_answer(json.dumps(good | {key: value}).encode(), b"", b"body")

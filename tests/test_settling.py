@@ -11,7 +11,8 @@ from crawler.frontier.scope import Scope
 from crawler.frontier.settling import HEADERS_MOST, settle
 from crawler.spec import CrawlSpec
 from crawler.url import admit
-from crawler.visit import RETRY, Extract, Fault, Link, Outcome, Visit
+from crawler.visit import RETRY, Extract, Fault, Outcome, Visit
+from storage.links import Link, Links
 from storage.model import LinkRow, Settlement
 
 AT = 1_800_000_000_000
@@ -83,16 +84,16 @@ def test_h9_a_cut_body_is_tried_again_twice_then_kept(
 
 def test_l7_nofollow_of_a_link_and_of_a_page() -> None:
     """rel=nofollow bars its edge, meta or header nofollow all of the page's; both keep the edge and never its step."""
-    [plain, barred] = edges(Extract(links=(Link(admit(SEED + "1"), "a"), Link(admit(SEED + "2"), "a", "ugc nofollow"))))
+    [plain, barred] = edges(Extract(links=Links.of([Link(admit(SEED + "1"), "a"), Link(admit(SEED + "2"), "a", "ugc nofollow")])))
     assert (plain.step, plain.admit, plain.reason) == (1, True, None)
     assert (barred.step, barred.admit, barred.reason) == (None, False, "nofollow")
-    [closed] = edges(Extract(links=(Link(admit(SEED + "1"), "a"),), robots=frozenset({"nofollow"})))
+    [closed] = edges(Extract(links=Links.of([Link(admit(SEED + "1"), "a")]), robots=frozenset({"nofollow"})))
     assert (closed.step, closed.admit, closed.reason) == (None, False, "nofollow")
 
 
 def test_l7_nofollow_out_of_scope_is_scope() -> None:
     """A nofollow link that leaves the scope is refused for the scope: no better edge will change that."""
-    [edge] = edges(Extract(links=(Link(admit("https://else.test/"), "a", "nofollow"),)))
+    [edge] = edges(Extract(links=Links.of([Link(admit("https://else.test/"), "a", "nofollow")])))
     assert (edge.reason, edge.step) == ("scope", None)
 
 
@@ -115,7 +116,7 @@ def test_l7_nofollow_out_of_scope_is_scope() -> None:
 )
 def test_followed_kinds(kind: str, step: int | None, admitted: bool) -> None:
     """CONTRACT §2: these kinds are followed, a refresh like a redirect; the others are edges only, without a reason."""
-    [edge] = edges(Extract(links=(Link(admit(SEED + "x"), kind),)))
+    [edge] = edges(Extract(links=Links.of([Link(admit(SEED + "x"), kind)])))
     assert (edge.step, edge.admit, edge.reason) == (step, admitted, None)
 
 

@@ -12,6 +12,7 @@ from crawler.frontier.scope import Scope, same_site
 from crawler.text import without_userinfo
 from crawler.url import InvalidUrl, canonical, split
 from crawler.visit import FOLLOWED, Extract, Outcome, Visit
+from storage.links import NOTED, Judged, Links, Verdict
 from storage.model import BodyRow, FetchRow, LinkRow, Place, Settlement
 from storage.text import to_json
 
@@ -23,6 +24,7 @@ KEPT_HEADERS = frozenset(
 )
 """Response headers that are stored (FAULTS V4): what archives, audits and revisits need; never a cookie."""
 HEADERS_MOST = 16 * 1024  # bytes of the stored header blob (FAULTS H5)
+_STEPS = {kind: 0 if kind == "refresh" else 1 for kind in FOLLOWED}  # what following an edge adds to the depth
 USABLE_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -87,7 +89,7 @@ def redirect_link(visit: Visit, target: Place, scope: Scope) -> LinkRow:
 
 def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: int) -> Settlement:
     closed = "nofollow" if "nofollow" in extract.robots else None if scope.follows else "sitemaps"
-    links = tuple([_edge(*link, scope, closed) for link in extract.links])
+    links = _judged(extract.links, scope, closed)
     fetch = fetch_row(outcome, "page", at, visit.attempts + 1, extract=extract)
     body = BodyRow(extract.digest, extract.size, extract.codec, extract.packed) if extract.digest else None
     return Settlement(
@@ -95,14 +97,18 @@ def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: in
     )
 
 
-def _edge(target: Place, kind: str, rel: str | None, text: str | None, scope: Scope, closed: str | None) -> LinkRow:
-    if kind not in FOLLOWED:
-        return LinkRow(target, kind, rel, text)
-    if closed or (rel is not None and "nofollow" in rel.split()):
-        verdict = scope.judge(target)
-        reason, detail = (closed or "nofollow", None) if verdict.admit else (verdict.reason, verdict.detail)
-        return LinkRow(target, kind, rel, text, 1 if closed == "sitemaps" else None, reason=reason, detail=detail)
-    return judged(target, kind, rel, text, scope, step=0 if kind == "refresh" else 1)
+def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
+    """The edges of a page. ``closed``: why none of them is followed."""
+    steps = [_STEPS.get(kind) for kind in links.kinds]
+    verdicts = [
+        NOTED if step is None else verdict for step, verdict in zip(steps, scope.judge_all(links), strict=True)
+    ]
+    for n, rel in enumerate(links.rels):
+        if steps[n] is not None and (closed or (rel is not None and "nofollow" in rel.split())):
+            steps[n] = 1 if closed == "sitemaps" else None
+            if verdicts[n].admit:
+                verdicts[n] = Verdict(False, closed or "nofollow")
+    return Judged(links, steps, verdicts)
 
 
 def judged(target: Place, kind: str, rel: str | None, text: str | None, scope: Scope, *, step: int) -> LinkRow:

@@ -16,7 +16,8 @@ from crawler.frontier import politeness
 from crawler.frontier.scope import Scope
 from crawler.frontier.settling import USABLE_REDIRECTS, fetch_row, judged
 from crawler.url import InvalidUrl, admit
-from crawler.visit import Extract, Link, Outcome, Visit
+from crawler.visit import Extract, Outcome, Visit
+from storage.links import Link
 from storage.model import HostRow, LinkRow, Place, Role, Settlement
 
 KIND = "sitemap"  # of its edges, of its outcome, of its fetches

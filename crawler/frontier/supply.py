@@ -16,6 +16,7 @@ from crawler.frontier.settling import judged
 from crawler.frontier.stored import Times, host_of, rules_of
 from crawler.frontier.workbench import Errand, Host, Workbench
 from crawler.spec import CrawlSpec
+from storage.links import admitted_hosts
 from storage.model import Begun, HostRow, Queued, Settlement
 from storage.store import Store
 
@@ -79,7 +80,7 @@ class Supply:
         self._news.set()
 
     def _discovered(self, s: Settlement) -> None:
-        for name in {link.target.host for link in s.links if link.admit}:
+        for name in admitted_hosts(s.links):
             host = self._bench.hosts.get(name)
             if host is None or not host.id:
                 self._parked.pop(name, None)

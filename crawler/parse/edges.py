@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from crawler.url import Joiner
-from crawler.visit import Link
+from storage.links import Links
 from storage.model import Place
 
 MAX_LINKS = 10_000  # distinct (target, kind) kept of a page (P6)
@@ -40,11 +40,9 @@ class Edges:
         self._joiner = Joiner(base)
         self._by_href.clear()
 
-    def links(self) -> tuple[Link, ...]:
-        return tuple([
-            Link(Place(*self._origins[at], path), kind, rel, text)
-            for (at, path, kind), rel, text in zip(self._targets, self._rels, self._texts, strict=True)
-        ])
+    def links(self) -> Links:
+        at, paths, kinds = zip(*self._targets, strict=True) if self._targets else ((), (), ())
+        return Links(self._origins, at, paths, kinds, self._rels, self._texts)
 
     def url(self, row: int) -> str:
         """Where the edge of a row leads."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from crawler.visit import Extract, Link
-from storage.model import Place
+from crawler.visit import Extract
+from storage.links import NO_LINKS, Links
 from storage.text import to_json
 
 MAX_ANSWER = 4 << 20  # bytes of an answer's header about a page; links beyond it are trimmed
@@ -54,14 +54,11 @@ _TEXTS = ("title", "charset", "base", "canonical", "lang", "mime", "parse", "tru
 
 
 def as_header(extract: Extract) -> dict[str, Any]:
-    """An Extract without its packed body; origins, which repeat, are sent once."""
-    origins: dict[tuple[str, str], int] = {}
-    links = [
-        (origins.setdefault((e.place.origin, e.place.host), len(origins)), e.place.path, e.kind, e.rel, e.text)
-        for e in extract.links
-    ]
+    """An Extract without its packed body."""
+    links = extract.links
     header = {name: value for name in _TEXTS if (value := getattr(extract, name)) is not None}
-    header["origins"], header["links"] = list(origins), list(zip(*links, strict=True))  # columns: read at C speed
+    header["sites"] = links.sites
+    header["links"] = [links.at, links.paths, links.kinds, links.rels, links.texts] if links else []
     header["robots"], header["data"], header["dropped"] = list(extract.robots), extract.data, extract.dropped
     header["digest"], header["codec"] = extract.digest.hex(), extract.codec
     return header
@@ -86,7 +83,7 @@ def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
     if codec not in ("raw", "zstd"):
         raise ValueError(f"codec {codec!r}")
     return Extract(
-        links=_links(header["origins"], *header["links"]) if header["links"] else (),
+        links=_links(header["sites"], *header["links"]) if header["links"] else NO_LINKS,
         robots=frozenset(map(str, header["robots"])),
         data=header["data"],
         dropped=int(header["dropped"]),
@@ -99,16 +96,18 @@ def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
 
 
 def _links(
-    origins: list[list[str]], at: list[int], paths: list[str], kinds: list[str], *others: list[str | None]
-) -> tuple[Link, ...]:
+    sites: list[list[str]], at: list[int], paths: list[str], kinds: list[str], *others: list[str | None]
+) -> Links:
     rels, texts = others
-    sites = {number: (origin, host) for number, (origin, host) in enumerate(origins)}
-    if {type(part) for site in origins for part in site} | set(map(type, paths)) | set(map(type, kinds)) != {str}:
+    if {len(column) for column in (paths, kinds, rels, texts)} != {len(at)}:
+        raise ValueError("columns of different length")
+    if {type(part) for site in sites for part in site} | set(map(type, paths)) | set(map(type, kinds)) != {str}:
         raise TypeError("an origin, path or kind is no text")
     if not set(map(type, rels)) | set(map(type, texts)) <= {str, type(None)}:
         raise TypeError("a rel or text is no text")
-    places = [Place(*sites[number], path) for number, path in zip(at, paths, strict=True)]
-    return tuple(map(Link._make, zip(places, kinds, rels, texts, strict=True)))
+    if set(map(type, at)) != {int} or not 0 <= min(at) <= max(at) < len(sites):
+        raise ValueError("an edge that leads to no site")
+    return Links([(origin, host) for origin, host in sites], at, paths, kinds, rels, texts)
 
 
 class Inbox:

@@ -25,7 +25,8 @@ import orjson
 from crawler.parse import wire
 from crawler.parse.html import Headers, read
 from crawler.parse.mime import sniff
-from crawler.visit import Extract, Link
+from crawler.visit import Extract
+from storage.links import Link, Links
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -102,7 +103,7 @@ def survey(body: bytes, url: str) -> Extract:
     links = [Link(place, "sitemap", None, lastmod) for place, lastmod in found.urls]
     links += [Link(place, "sitemap", "index", lastmod) for place, lastmod in found.children]
     return Extract(
-        links=tuple(links),
+        links=Links.of(links),
         parse=found.refused and f"not a sitemap: {found.refused}",
         data={"urls": len(links)},
         dropped=found.dropped,

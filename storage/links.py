@@ -1,0 +1,130 @@
+"""The links of a page in columns: what comes sixty times a page is no object until somebody looks at it.
+
+They travel so from the parse worker to the commit; both classes are sequences for whoever wants to see one edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, overload
+
+from storage.model import LinkRow, Place
+
+
+class Link(NamedTuple):
+    """One edge of a page. ``place.url`` is canonical (``mailto:`` and other non-web schemes as written)."""
+
+    place: Place
+    kind: str
+    rel: str | None = None
+    text: str | None = None
+
+    @property
+    def url(self) -> str:
+        return self.place.url
+
+
+class Verdict(NamedTuple):
+    """Whether a URL belongs to the crawl. ``reason``: 'scheme', 'length', 'invalid', 'scope', 'include', 'exclude',
+    'trap', and of an edge also 'nofollow' or 'sitemaps'."""
+
+    admit: bool
+    reason: str | None = None
+    detail: str | None = None
+
+
+NOTED = Verdict(False)  # on an edge that nobody would follow anyway: it is only recorded
+
+
+class Links(Sequence[Link]):
+    """Edges: ``sites`` are (origin, host) pairs, each once; ``at`` says to which of them an edge leads."""
+
+    __slots__ = ("at", "kinds", "paths", "rels", "sites", "texts")
+
+    def __init__(
+        self,
+        sites: Sequence[tuple[str, str]] = (),
+        at: Sequence[int] = (),
+        paths: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        rels: Sequence[str | None] = (),
+        texts: Sequence[str | None] = (),
+    ) -> None:
+        self.sites, self.at, self.paths, self.kinds, self.rels, self.texts = sites, at, paths, kinds, rels, texts
+
+    @classmethod
+    def of(cls, links: Iterable[Link]) -> Links:
+        rows = list(links)
+        sites: dict[tuple[str, str], int] = {}
+        at = [sites.setdefault((place.origin, place.host), len(sites)) for place, _, _, _ in rows]
+        paths, kinds, rels, texts = ([row[0].path for row in rows], *([row[i] for row in rows] for i in (1, 2, 3)))
+        return cls(list(sites), at, paths, kinds, rels, texts)  # type: ignore[arg-type]  # columns of a tuple's fields
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __iter__(self) -> Iterator[Link]:
+        for at, path, kind, rel, text in zip(self.at, self.paths, self.kinds, self.rels, self.texts, strict=True):
+            yield Link(self.place(at, path), kind, rel, text)
+
+    def place(self, at: int, path: str) -> Place:
+        origin, host = self.sites[at]
+        return Place(origin, host, path)
+
+    @overload
+    def __getitem__(self, at: int) -> Link: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Link, ...]: ...
+    def __getitem__(self, at: int | slice) -> Link | tuple[Link, ...]:
+        return tuple(self)[at]
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Links.of({list(self)})"
+
+
+NO_LINKS = Links()
+
+
+class Judged(Sequence[LinkRow]):
+    """A page's links, each with what following it adds to the depth (None: nobody does) and the verdict on its target."""
+
+    __slots__ = ("links", "steps", "verdicts")
+
+    def __init__(self, links: Links, steps: Sequence[int | None], verdicts: Sequence[Verdict]) -> None:
+        self.links, self.steps, self.verdicts = links, steps, verdicts
+
+    def __len__(self) -> int:
+        return len(self.links)
+
+    def __iter__(self) -> Iterator[LinkRow]:
+        for (place, kind, rel, text), step, verdict in zip(self.links, self.steps, self.verdicts, strict=True):
+            yield LinkRow(place, kind, rel, text, step, *verdict)
+
+    @overload
+    def __getitem__(self, at: int) -> LinkRow: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[LinkRow, ...]: ...
+    def __getitem__(self, at: int | slice) -> LinkRow | tuple[LinkRow, ...]:
+        return tuple(self)[at]
+
+
+def admitted_hosts(links: Sequence[LinkRow]) -> set[str]:
+    """The hosts that an edge leads to whose target belongs to the crawl."""
+    if isinstance(links, Judged):
+        sites = links.links.sites
+        at = {at for at, verdict in zip(links.links.at, links.verdicts, strict=True) if verdict.admit}
+        return {sites[number][1] for number in at}
+    return {link.target.host for link in links if link.admit}
+
+
+def origins_of(links: Sequence[LinkRow]) -> Iterable[tuple[str, str]]:
+    """(origin, host) of all targets."""
+    if isinstance(links, Judged):
+        return ((origin, host) for origin, host in links.links.sites)
+    return ((link.target.origin, link.target.host) for link in links)
