@@ -32,13 +32,13 @@ class Known:
     """Two generations: what is asked for moves to the younger; when that is full, the older one goes."""
 
     def __init__(self) -> None:
-        self._young: dict[Key, Target] = {}
+        self.young: dict[Key, Target] = {}
         self._old: dict[Key, Target] = {}
 
     def get(self, key: Key) -> Target | None:
-        found = self._young.get(key)
+        found = self.young.get(key)
         if found is None and self._old and (found := self._old.pop(key, None)) is not None:
-            self._young[key] = found
+            self.young[key] = found
         return found
 
     def look(self, db: sqlite3.Connection, without: Iterable[int]) -> dict[int, int]:
@@ -48,16 +48,16 @@ class Known:
         for n, origin, path, id_, depth, settled, reason, keep in db.execute(STATES):
             ids[n] = id_
             if keep and n not in barred:
-                self._young[origin, path] = id_, depth, True if settled else reason
+                self.young[origin, path] = id_, depth, True if settled else reason
             else:
-                self._young.pop((origin, path), None)
+                self.young.pop((origin, path), None)
                 self._old.pop((origin, path), None)
-        if len(self._young) > MOST:
-            self._young, self._old = {}, self._young
+        if len(self.young) > MOST:
+            self.young, self._old = {}, self.young
         return ids
 
     def forget(self) -> None:
-        self._young.clear()
+        self.young.clear()
         self._old.clear()
 
 

@@ -80,8 +80,10 @@ class Scope:
         found = []
         for at, path in zip(links.at, links.paths, strict=True):
             verdict = whole[at]
-            if verdict is None or len(path) > rooms[at] or (verdict is ADMITTED and path.count("/") >= SHALLOW):
+            if verdict is None or len(path) > rooms[at]:
                 verdict = self.judge(links.place(at, path))
+            elif verdict is ADMITTED and path.count("/") >= SHALLOW and trapped(path) is not None:
+                verdict = self.judge(links.place(at, path))  # seeds are exempt
             found.append(verdict)
         return found
 
