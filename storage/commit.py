@@ -20,7 +20,7 @@ from storage.known import Known, plain
 from storage.links import Judged, origins_of
 from storage.memory import Memory, Names
 from storage.model import BUDGETS, BodyRow, Budgets, HostRow, LinkRow, Place, Role, Settlement
-from storage.text import to_json
+from storage.text import to_json, to_unicode
 
 DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
 
@@ -330,7 +330,11 @@ def _link(db: sqlite3.Connection, rows: list[list[Any]]) -> None:
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
         some += some[-1:] * (AT_ONCE - len(some))
-        db.execute(LINK, list(chain.from_iterable(some)))
+        values = list(chain.from_iterable(some))
+        try:
+            db.execute(LINK, values)
+        except UnicodeEncodeError:
+            db.execute(LINK, list(map(to_unicode, values)))
 
 
 def _shorten(db: sqlite3.Connection, batch: Sequence[Settlement], targets: Targets, limit: dict[str, Any]) -> int:

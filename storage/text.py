@@ -1,4 +1,4 @@
-"""Text that SQLite takes: JSON of whatever the web sent, without lone surrogates."""
+"""Text that SQLite takes: of whatever the web sent, without lone surrogates."""
 
 from __future__ import annotations
 
@@ -14,5 +14,9 @@ def to_json(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except (orjson.JSONEncodeError, UnicodeEncodeError):
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "replace").decode()
+        return str(to_unicode(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+
+
+def to_unicode(value: Any) -> Any:
+    """A text without lone surrogates; anything else as it is."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

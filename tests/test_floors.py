@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),
 )
-SHARED = ("storage.model", "storage.store", "storage.codec", "storage.text")
+SHARED = ("storage.links", "storage.model", "storage.store", "storage.codec", "storage.text")
 """What any part of the crawler may know of the storage."""
 
 
