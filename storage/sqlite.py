@@ -165,6 +165,19 @@ class SqliteStore:
             db.close()
 
     async def close(self) -> None:
+        """Whoever is cancelled meanwhile: a connection left open holds the process, and the file's lock, for ever."""
+        closing = asyncio.ensure_future(self._close())
+        cancelled = False
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                cancelled = True
+        closing.result()
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _close(self) -> None:
         self._verification.end()
         if self._verdict is not None:
             await asyncio.wait({self._verdict})

@@ -9,6 +9,8 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -156,3 +158,28 @@ async def test_d12_what_recovery_saves_can_be_crawled(whole: Path, tmp_path: Pat
     with closing(sqlite3.connect(file)) as db:
         db.executescript(text.split("```sql\n")[1].split("```")[0])
     assert (await crawled(file))["pages"] > 60
+
+
+def test_d7_d12_a_large_file_is_not_checked_in_a_step_that_cannot_be_broken_off(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond 256 MiB neither quick_check nor integrity_check is asked for: who wants to leave would wait for them (12 s for
+    ten million URLs). What the file says twice is compared all the same, for 1 s."""
+    file = tmp_path / "bad.db"
+    shutil.copy(whole, file)
+    asked: list[str] = []
+
+    def connect(*arguments: Any, **more: Any) -> sqlite3.Connection:
+        db = sqlite3.connect(*arguments, **more)
+        db.set_trace_callback(asked.append)
+        return db
+
+    monkeypatch.setattr(verify, "sqlite3", SimpleNamespace(**vars(sqlite3) | {"connect": connect}))
+    monkeypatch.setattr(verify, "LARGE", 1000)
+    verify.definitions()
+    assert verify.Verification(file).run() is None
+    assert not [sql for sql in asked if "_check" in sql]
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("UPDATE host SET pages = pages + 1")
+        db.commit()
+    assert verify.Verification(file).run() is not None

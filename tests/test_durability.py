@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -314,3 +315,28 @@ async def test_d22_the_backup_of_operations_md_is_a_crawl(crawl_file: Path) -> N
         begun: Any = await start(store)
         assert (begun.resumed, begun.counts.pages, begun.counts.queued) == (True, 1, 1)
         assert ROOT.is_dir()
+
+
+async def test_d6_d7_closing_ends_though_it_is_cancelled(tmp_path: Path) -> None:
+    """A second signal that comes while the store closes leaves no connection open, whose thread would hold the process, and
+    the file's lock, for ever."""
+    file = tmp_path / "crawl.db"
+    store = SqliteStore(file)
+    await store.open()
+    await start(store)
+    looking = asyncio.create_task(
+        store._rows("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT count(*) FROM n")
+    )
+    await asyncio.sleep(0)
+    closing_ = asyncio.create_task(store.close())
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        closing_.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing_
+    await looking
+    async with asyncio.timeout(5):
+        while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
+    async with SqliteStore(file):
+        pass

@@ -15,6 +15,7 @@ from crawler.text import discreet, printable
 
 if TYPE_CHECKING:
     from crawler.engine import Ending
+    from storage.model import Counts
     from storage.reader import Reader
 
 WORDS = {
@@ -25,9 +26,9 @@ WORDS = {
 }
 
 ASK = '  ask it: crawler query {file} "SELECT url, status, title FROM pages LIMIT 10"'
-FAILED = "SELECT reason, count(*) FROM url WHERE outcome = 'failure' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
+REASONS = """SELECT outcome, reason, count(*) FROM url WHERE outcome IN ('failure', 'skipped')
+GROUP BY outcome, reason ORDER BY 3 DESC"""  # reads all of a file: 1 s for ten million URLs
 TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY queued + skipped DESC, host LIMIT 5"
-SKIPPED = "SELECT reason, count(*) FROM url WHERE outcome = 'skipped' GROUP BY reason ORDER BY 2 DESC LIMIT 8"
 BUDGETS = """SELECT h.name, u.detail, count(*) FROM url u JOIN host h ON h.id = u.host
 WHERE u.outcome = 'skipped' AND u.reason IN ('limit', 'trap') AND u.detail LIKE 'over --%'
 GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 5"""
@@ -66,17 +67,28 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
         f"  {duration(ending.seconds)}, {plural(ending.requests, 'request')} ({rate:.1f}/s), "
         f"{plural(ending.connections, 'connection')} opened, {ending.reused:,} requests reused one",
     ]
-    for title, sql in (("failed", FAILED), ("skipped", SKIPPED)):
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in reader.query(sql)[1])
-        if reasons:
-            lines.append(f"  {title}: {reasons}")
-    for host, over, n in reader.query(BUDGETS)[1]:
-        lines.append(f"  a budget is used up: {n:,} URLs of {printable(host)} are skipped, {over} (0: no limit)")
+    lines += _refused(counts, reader)
     lines += _deferred(ending, reader)
     lines += [f"  trouble: {printable(host)}: {printable(what)}" for host, what in reader.query(TROUBLE)[1]]
     if not ending.answered:
         return "\n".join(["nothing was crawled: no seed answered", *_silent(reader), *lines[1:]])
     return "\n".join([*lines, ASK.format(file=file)])
+
+
+def _refused(counts: Counts, reader: Reader) -> list[str]:
+    """Why URLs failed or were skipped. The file is only searched for what it counts."""
+    if not counts.failures + counts.skipped:
+        return []
+    found = list(reader.query(REASONS)[1])
+    lines = []
+    for title, outcome in (("failed", "failure"), ("skipped", "skipped")):
+        reasons = [f"{reason} {n:,}" for what, reason, n in found if what == outcome][:8]
+        if reasons:
+            lines.append(f"  {title}: {', '.join(reasons)}")
+    if any(what == "skipped" and reason in ("limit", "trap") for what, reason, _ in found):
+        for host, over, n in reader.query(BUDGETS)[1]:
+            lines.append(f"  a budget is used up: {n:,} URLs of {printable(host)} are skipped, {over} (0: no limit)")
+    return lines
 
 
 def _deferred(ending: Ending, reader: Reader) -> list[str]:
