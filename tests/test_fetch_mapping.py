@@ -1,14 +1,17 @@
-"""How answers and exceptions become outcomes; aioresponses stands in for the session, so no connector is met here."""
+"""How answers and exceptions become outcomes; aioresponses stands in for the connection, so no connector is met here."""
 
 from __future__ import annotations
 
 import errno
 import ssl
 from collections.abc import AsyncIterator
+from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http import HttpVersion11, RawResponseMessage
 from aiohttp.http_exceptions import TransferEncodingError
 from aioresponses import aioresponses
 
@@ -24,11 +27,20 @@ URL = "http://site.example/page"
 KEY = ConnectionKey("site.example", 80, False, True, None, None, None)
 
 
+class _Mocked(FetchPool):
+    """Asks aiohttp's session, which aioresponses mocks, where the pool asks a connection."""
+
+    async def _get(self, turn: Any, *_: Any) -> None:
+        async with aiohttp.ClientSession() as session, session.get(turn.exchange.visit.url, allow_redirects=False) as got:
+            answer = RawResponseMessage(HttpVersion11, got.status, "", got.headers, got.raw_headers, False, None, False, False)
+            await self._receive(turn, Mock(**{"exception.return_value": None}), answer, got.content)
+
+
 @pytest.fixture
 async def pool() -> AsyncIterator[FetchPool]:
     """A pool that believes every name to be at one public address."""
     names = Resolver(getaddrinfo=lambda host: [(0, 0, 0, "", ("93.184.216.34", 0))])
-    async with FetchPool(CrawlSpec(), resolver=names) as opened:
+    async with _Mocked(CrawlSpec(), resolver=names) as opened:
         yield opened
     await names.close()
 

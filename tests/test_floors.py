@@ -119,9 +119,10 @@ def test_one_module_knows_the_parser() -> None:
     assert importers("selectolax") <= {"crawler.parse.html"}
 
 
-def test_one_module_knows_the_http_client() -> None:
-    """Only crawler/fetch/pool.py imports aiohttp's client; its exceptions and abstract classes have a seam each."""
-    assert importers("aiohttp") <= {"crawler.fetch.pool", "crawler.fetch.faults", "crawler.fetch.resolver"}
+def test_two_modules_know_the_http_client() -> None:
+    """Only pool.py and origin.py of crawler/fetch know aiohttp's client; its exceptions and abstract classes have a seam each."""
+    client = {"crawler.fetch.pool", "crawler.fetch.origin"}
+    assert importers("aiohttp") <= client | {"crawler.fetch.faults", "crawler.fetch.resolver"}
     used = {name for module in ("crawler.fetch.faults", "crawler.fetch.resolver") for name in _aiohttp_names(module)}
     assert {name for name in used if not _is_exception(name)} == set()
 
@@ -170,5 +171,6 @@ def test_h1_no_body_is_read_whole() -> None:
         and isinstance(node.value, ast.Call)
         and isinstance(node.value.func, ast.Attribute)
         and node.value.func.attr in ("read", "text", "json")
+        and ast.unparse(node.value.func) != "protocol.read"  # of status and headers, which have their own limits
     ]
     assert found == []

@@ -64,8 +64,6 @@ async def test_h14_a_flood_of_cookies_costs_nothing() -> None:
         began = time.process_time()
         outcomes = [await _fetch(pool, server.url(f"/{n}", host="flood.test")) for n in range(20)]
         assert time.process_time() - began - plain < 20 * 0.02
-        assert pool._session is not None
-        assert len(pool._session.cookie_jar) == 0
     await names.close()
     assert {asked.headers[1:] for asked in server.requests} == {_ours(server)[1:]}
     assert {outcome.status for outcome in outcomes} == {200}

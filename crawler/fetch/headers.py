@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from crawler.fetch.decode import ACCEPT_ENCODING
@@ -36,6 +36,12 @@ def sent_to_seeds(spec: CrawlSpec) -> dict[str, str]:
     """The user's own headers: they go to the seeds' origins only, they may be secrets (U1)."""
     pairs = (line.partition(":") for line in spec.header)
     return {name: value.strip() for name, _, value in pairs}
+
+
+def merged(*parts: Mapping[str, str]) -> dict[str, str]:
+    """Headers of which a later one takes the place of an earlier, however its name is spelled."""
+    found = {name.lower(): (name, value) for part in parts for name, value in part.items()}
+    return dict(found.values())
 
 
 def sendable(name: str, value: str) -> bool:

@@ -1,7 +1,7 @@
-"""The pooled core: one session, one connector, many endpoints. The only importer of aiohttp's client.
+"""The pooled core: one connector, many endpoints. With `origin` the only importer of aiohttp's client.
 
-Three of aiohttp's joints are used, each documented by it: `request_class` (its `send` is the one place that sees the
-connection of a request), a client middleware (which failures are tried again) and `socket_factory` (every dial).
+aiohttp's connector and parser are used without its session, which would cost as much again (decision 0023): `connect`
+gives a connection, `ResponseHandler` reads the answers on it, `socket_factory` sees every dial.
 """
 
 from __future__ import annotations
@@ -11,24 +11,27 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterable
-from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
 
 import aiohttp
-import yarl
 from aiohappyeyeballs import AddrInfoType
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from crawler.descriptors import allowed
 from crawler.fetch import ResolveError, Stats
 from crawler.fetch.addresses import Guard, literal
 from crawler.fetch.budget import Budget
 from crawler.fetch.faults import WEB, fault_of
-from crawler.fetch.headers import LONGEST, sendable, sent_to_all, sent_to_seeds
+from crawler.fetch.headers import LONGEST, merged, sendable, sent_to_all, sent_to_seeds
 from crawler.fetch.http import Deadlines, Exchange, Watch
+from crawler.fetch.origin import Origin
 from crawler.fetch.resolver import PIN, Pin, Resolver
 from crawler.spec import CrawlSpec
 from crawler.visit import Fault, Outcome, Visit
@@ -36,63 +39,16 @@ from storage.model import Place
 
 IDLE = 1000  # connections kept for reuse at most, about 50 kB each; aiohttp's limit counts only those in use
 MAX_HEADERS = 256  # a response with more is refused (H5); the first 128 are kept
+ORIGINS = 1024  # remembered; another 40 µs for each that is asked after it was forgotten
+_NO_CLOCK = aiohttp.ClientTimeout(total=None, sock_connect=None)  # one clock runs: the exchange's
 
 
 @dataclass(slots=True)
-class _Turn:
-    """One fetch's turn at the connector, as the joints below see it. ``refusal``: why the guard stopped a dial."""
+class _Turn(Pin):
+    """One fetch's turn at the connector, as `_dial` sees it. ``refusal``: why the guard stopped a dial."""
 
-    pool: FetchPool
     exchange: Exchange
-    pin: Pin
-    protocol: ResponseHandler | None = None
     refusal: str | None = None
-
-
-_TURN: ContextVar[_Turn] = ContextVar("turn")
-
-
-class _Stale(aiohttp.ClientError):
-    """A pooled connection has spoken unasked; nothing was sent on it."""
-
-
-class _Lost(aiohttp.ClientError):
-    """Hides a lost connection from aiohttp, which would send the request again at once; the cause is what happened."""
-
-
-class _Stranger(aiohttp.ClientError):
-    """A new connection does not lead to an address that was checked; nothing was sent on it."""
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request that tells its exchange when and on which connection it went out."""
-
-    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        protocol = conn.protocol
-        assert protocol is not None
-        if protocol.should_close:
-            # Bytes behind the last answer would be taken for the answer to this request (H11); aiohttp looks only at
-            # what came before the connection went back to the pool.
-            raise _Stale
-        turn = _TURN.get()
-        reused = turn.pool._meet(turn, protocol)
-        response = await super().send(conn)
-        turn.pool._sent(turn, protocol, reused)
-        return response
-
-
-async def _send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Sends; once more when a reused connection was gone before the first byte (H19), never when a new one was."""
-    exchange, again = _TURN.get().exchange, True
-    while True:
-        try:
-            return await handler(request)
-        except _Stale:
-            continue  # that connection is closed now; there are only so many
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            if not (again and exchange.reused) or isinstance(error, aiohttp.ClientConnectorError):
-                raise _Lost from error
-            again = False
 
 
 class FetchPool:
@@ -129,10 +85,11 @@ class FetchPool:
         # Open and unused, the longest unused first; some of them the server may have closed.
         self._idle: dict[ResponseHandler, None] = {}
         self._room = max(spec.connections, min(allowed(), spec.connections + IDLE))
-        self._session: aiohttp.ClientSession | None = None
+        self._origin = lru_cache(maxsize=ORIGINS)(self._origin_of)
+        self._connector: aiohttp.TCPConnector | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
+        self._connector = aiohttp.TCPConnector(
             limit=self._spec.connections,
             limit_per_host=self._spec.per_host,
             keepalive_timeout=60,
@@ -140,20 +97,6 @@ class FetchPool:
             resolver=self._resolver,
             socket_factory=self._dial,
             ssl=self._ssl or True,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers=sent_to_all(self._spec),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # one clock runs: the exchange's
-            auto_decompress=False,
-            trust_env=False,
-            proxy=self._spec.proxy,
-            request_class=_Request,
-            middlewares=(_send,),
-            max_line_size=LONGEST,
-            max_field_size=LONGEST,
-            max_headers=MAX_HEADERS,
         )
         return self
 
@@ -165,8 +108,8 @@ class FetchPool:
     async def aclose(self) -> None:
         """Closes every connection. Doing so twice is harmless."""
         self._watch.close()
-        if self._session is not None:
-            await self._session.close()
+        if self._connector is not None:
+            await self._connector.close()
         if self._own_resolver:
             await self._resolver.close()
 
@@ -204,27 +147,31 @@ class FetchPool:
         return exchange.outcome()
 
     async def _exchange(self, exchange: Exchange) -> None:
-        visit = exchange.visit
+        place = exchange.visit.place
         try:
-            url = yarl.URL(visit.url, encoded=True)  # or yarl would rewrite it (LIBRARIES 1.1)
-            host, port = url.raw_host or "", url.port or 0
+            origin = self._origin(place.origin)
+            line = origin.line(place.path)
         except ValueError as error:
             exchange.failed(Fault.PROTOCOL, f"invalid URL: {error}")
             return
-        turn = _Turn(self, exchange, Pin(host, await self._addresses(visit, host, port)))
-        turn_token, pin_token = _TURN.set(turn), PIN.set(turn.pin)
+        turn = _Turn(origin.host, await self._addresses(exchange.visit, origin), exchange)
+        token = PIN.set(turn)
         try:
-            await self._get(turn, url)
+            await self._get(turn, origin, line)
         except WEB as error:
             exchange.failed(*self._fault(turn, error))
         finally:  # a task's context outlives the fetch, and must not keep its body alive
-            _TURN.reset(turn_token)
-            PIN.reset(pin_token)
+            PIN.reset(token)
 
-    async def _addresses(self, visit: Visit, host: str, port: int) -> tuple[str, ...]:
+    def _origin_of(self, origin: str) -> Origin:
+        ours = sent_to_all(self._spec)
+        headers = merged(ours, self._seed_headers) if origin in self._seed_origins else ours
+        return Origin(origin, headers, ours, self._spec.proxy)
+
+    async def _addresses(self, visit: Visit, origin: Origin) -> tuple[str, ...]:
         if not visit.addresses:
-            return await self.resolve(host, port)
-        self._check(host, port, visit.addresses)
+            return await self.resolve(origin.host, origin.port)
+        self._check(origin.host, origin.port, visit.addresses)
         return visit.addresses
 
     def _check(self, host: str, port: int, addresses: Iterable[str]) -> None:
@@ -233,30 +180,68 @@ class FetchPool:
             fault = Fault.PORT_REFUSED if self._guard.check_port(host, port) else Fault.ADDRESS_REFUSED
             raise ResolveError(fault, refusal)
 
-    async def _get(self, turn: _Turn, url: yarl.URL) -> None:
-        visit = turn.exchange.visit
-        headers = {name: value for name, value in visit.headers.items() if sendable(name, value)}
-        if visit.place.origin in self._seed_origins:
-            headers = {**self._seed_headers, **headers}
-        assert self._session is not None, "use `async with`"
-        response = await self._session.get(url, allow_redirects=False, headers=headers or None)
-        try:
-            turn.exchange.answered(response.status, response.raw_headers)
-            await _receive(turn, response)
-        finally:
-            response.close()  # a connection whose body was read to its end is back in the pool already
-            if turn.protocol is not None and turn.protocol.is_connected():
-                self._idle[turn.protocol] = None
+    async def _get(self, turn: _Turn, origin: Origin, line: str) -> None:
+        """Asks; once more when a reused connection was gone before the first byte (H19), never when a new one was."""
+        assert self._connector is not None, "use `async with`"
+        validators = {name: value for name, value in turn.exchange.visit.headers.items() if sendable(name, value)}
+        again = True
+        while True:
+            connection = await self._connector.connect(origin.request, [], _NO_CLOCK)
+            try:
+                if await self._ask(turn, connection, line + origin.lines(validators)):
+                    return
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                if not (again and turn.exchange.reused):
+                    raise
+                again = False
+            finally:
+                connection.close()  # harmless where it went back to the pool
+
+    async def _ask(self, turn: _Turn, connection: Connection, head: str) -> bool:
+        """One request and its answer. False: the connection was stale, nothing was sent on it."""
+        protocol = connection.protocol
+        assert protocol is not None
+        if protocol.should_close:
+            # Bytes behind the last answer would be taken for the answer to this request (H11); aiohttp looks only at
+            # what came before the connection went back to the pool.
+            return False
+        self._send(turn, protocol, head)
+        while True:
+            answer, body = await protocol.read()
+            if not 100 <= answer.code < 200 or answer.code == 101:  # the others are interim (RFC 9110 §15.2)
+                break
+        await self._receive(turn, protocol, answer, body)
+        if body.at_eof():
+            connection.release()
+            if protocol.is_connected():
+                self._idle[protocol] = None
+        return True
 
     def _fault(self, turn: _Turn, error: Exception) -> tuple[Fault, str]:
         if turn.refusal is not None:
             return Fault.ADDRESS_REFUSED, turn.refusal
-        cause = error.__cause__ if isinstance(error, _Lost) and error.__cause__ is not None else error
-        ipv4 = any("." in address for address in turn.pin.addresses)
-        fault = fault_of(cause, proxied=self._spec.proxy is not None, ipv4=ipv4)
+        ipv4 = any("." in address for address in turn.addresses)
+        fault = fault_of(error, proxied=self._spec.proxy is not None, ipv4=ipv4)
         if fault[0] is Fault.LOCAL:
             self._hang_up(0)  # what we have run out of comes back first of all from here
         return fault
+
+    def _send(self, turn: _Turn, protocol: ResponseHandler, head: str) -> None:
+        reused = self._meet(turn, protocol)
+        protocol.set_response_params(
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=LONGEST,
+            max_field_size=LONGEST,
+            max_headers=MAX_HEADERS,
+        )
+        if protocol.transport is None or protocol.transport.is_closing():
+            raise aiohttp.ClientConnectionResetError("the connection was lost before anything was sent")
+        protocol.transport.write(head.encode())
+        self.stats.requests += 1
+        self.stats.reused += reused
+        self.stats.opened += not reused
+        turn.exchange.sent(self._known[protocol], reused)
 
     def _meet(self, turn: _Turn, protocol: ResponseHandler) -> bool:
         """Whether the connection carried a request before. A new one must lead where it was checked to lead (U7)."""
@@ -265,17 +250,30 @@ class FetchPool:
             return True
         peer = protocol.transport and protocol.transport.get_extra_info("peername")
         ip = self._known[protocol] = peer[0] if peer else None
-        if ip is not None and self._spec.proxy is None and literal(ip) not in map(literal, turn.pin.addresses):
-            turn.refusal = f"{turn.pin.host} led to {ip}, which is not what was checked"
-            raise _Stranger
+        if ip is not None and self._spec.proxy is None and literal(ip) not in map(literal, turn.addresses):
+            raise ResolveError(Fault.ADDRESS_REFUSED, f"{turn.host} led to {ip}, which is not what was checked")
         return False
 
-    def _sent(self, turn: _Turn, protocol: ResponseHandler, reused: bool) -> None:
-        self.stats.requests += 1
-        self.stats.reused += reused
-        self.stats.opened += not reused
-        turn.protocol = protocol
-        turn.exchange.sent(self._known[protocol], reused)
+    async def _receive(
+        self, turn: _Turn, protocol: ResponseHandler, answer: RawResponseMessage, body: StreamReader
+    ) -> None:
+        """The body, as far as caps, clock and peer let it come."""
+        exchange = turn.exchange
+        exchange.answered(answer.code, answer.raw_headers)
+        try:
+            while chunk := await body.readany():
+                if self._budget.held:
+                    await exchange.room_for(chunk)
+                if not exchange.take(chunk):
+                    return
+        except WEB:
+            # readany() raises before it hands out what is buffered; with uvloop data and end often come together.
+            exchange.take(body._read_nowait(-1))
+            exchange.cut()
+            return
+        if _broke_off(protocol, answer):
+            exchange.cut()
+        exchange.ended()
 
     def _hang_up(self, room: int) -> None:
         """Closes idle connections, the longest unused first, until no more than ``room`` are left (X1)."""
@@ -286,40 +284,22 @@ class FetchPool:
 
     def _dial(self, info: AddrInfoType) -> socket.socket:
         """Every dial passes here, also those of literals, which no resolver sees (U6, U7)."""
-        turn, (ip, port) = _TURN.get(), info[4][:2]
+        turn, (ip, port) = PIN.get(), info[4][:2]
+        assert isinstance(turn, _Turn)
         turn.exchange.dialled()
         self._hang_up(self._room - len(self._watch))
         if self._spec.proxy is None:
-            refusal = self._guard.check(turn.pin.host, port, (ip,))
-            if refusal is None and ip not in turn.pin.addresses:
-                refusal = f"{ip} is not what was checked for {turn.pin.host}"
+            refusal = self._guard.check(turn.host, port, (ip,))
+            if refusal is None and ip not in turn.addresses:
+                refusal = f"{ip} is not what was checked for {turn.host}"
             if refusal is not None:
                 turn.refusal = refusal
                 raise OSError(errno.EACCES, refusal)
         return socket.socket(info[0], info[1], info[2])
 
 
-async def _receive(turn: _Turn, response: aiohttp.ClientResponse) -> None:
-    """The body, as far as caps, clock and peer let it come."""
-    exchange, content = turn.exchange, response.content
-    try:
-        while chunk := await content.readany():
-            if turn.pool._budget.held:
-                await exchange.room_for(chunk)
-            if not exchange.take(chunk):
-                return
-    except WEB:
-        # readany() raises before it hands out what is buffered; with uvloop data and end often come together.
-        exchange.take(content._read_nowait(-1))
-        exchange.cut()
-        return
-    if _broke_off(turn, response):
-        exchange.cut()
-    exchange.ended()
-
-
-def _broke_off(turn: _Turn, response: aiohttp.ClientResponse) -> bool:
+def _broke_off(protocol: ResponseHandler, answer: RawResponseMessage) -> bool:
     """A body that lasts until the connection closes, and the connection was reset: aiohttp takes it for complete."""
-    if turn.protocol is None or "Content-Length" in response.headers or "Transfer-Encoding" in response.headers:
+    if "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
         return False
-    return isinstance(turn.protocol.exception(), aiohttp.ClientOSError)
+    return isinstance(protocol.exception(), aiohttp.ClientOSError)

@@ -31,7 +31,7 @@ _OUR_OWN = frozenset({getattr(socket, "EAI_MEMORY", None), *LOCAL_ERRNOS})
 ADDRESSES = 4  # tried of one name; aiohttp dials n addresses up to n(n+1)/2 times when all refuse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pin:
     """The checked addresses of the host now being fetched; only these are dialled."""
 
