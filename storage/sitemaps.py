@@ -19,11 +19,11 @@ MAX_URLS = 1_000_000  # that the sitemaps of a host may name, those of indexes i
 
 NONE = "none"  # the role of what was named as a sitemap and is none; it gets no other
 
-NAMED = "SELECT t.n, u.id, u.role FROM json_each(?) e JOIN temp.target t ON t.n = e.value JOIN url u ON u.id = t.id"
+NAMED = "SELECT id, role FROM url WHERE id IN (SELECT value FROM json_each(?))"
 ASSIGN = """UPDATE url SET role = e.value->>1, due_at = :now,
   outcome = iif(outcome IN ('page', 'redirect', 'failure'), outcome, NULL),
   reason = iif(outcome = 'failure', reason, NULL), detail = iif(outcome = 'failure', detail, NULL),
-  parent = iif(depth IS NULL, coalesce((SELECT t.id FROM temp.target t WHERE t.n = e.value->>2), url.parent), url.parent)
+  parent = iif(depth IS NULL, coalesce(e.value->>2, url.parent), url.parent)
 FROM json_each(:rows) e WHERE url.id = e.value->>0"""
 NAMED_URLS = """SELECT coalesce(sum(f.data->>'urls'), 0) FROM url u JOIN fetch f ON f.id = u.last
 WHERE u.role IS NOT NULL AND f.outcome = 'sitemap' AND u.host = ? AND u.id <> ?"""
@@ -43,19 +43,19 @@ FROM json_each(:rows) e WHERE url.id = e.value->>0 AND role IS e.value->>1 AND d
 
 
 def assign(db: sqlite3.Connection, named: Iterable[tuple[int, int | None, Role]], now: int) -> None:
-    """Give targets their role: ``named`` has a target's number, that of the robots.txt that named it, and the role."""
+    """Give URLs their role: ``named`` has a URL's id, that of the robots.txt that named it, and the role."""
     roles: dict[int, Role] = {}
     parents: dict[int, int | None] = {}
-    for n, own, role in named:
-        roles[n] = roles[n].merged(role) if n in roles else role
-        parents.setdefault(n, own)
+    for id_, parent, role in named:
+        roles[id_] = roles[id_].merged(role) if id_ in roles else role
+        parents.setdefault(id_, parent)
     changed = []
-    for n, id_, text in db.execute(NAMED, (to_json(list(roles)),)).fetchall():
+    for id_, text in db.execute(NAMED, (to_json(list(roles)),)).fetchall():
         if text == NONE:
             continue
-        role = roles[n].merged(Role.of(text)) if text else roles[n]
+        role = roles[id_].merged(Role.of(text)) if text else roles[id_]
         if str(role) != text:
-            changed.append([id_, str(role), parents[n]])
+            changed.append([id_, str(role), parents[id_]])
     if changed:
         db.execute(ASSIGN, {"rows": to_json(changed), "now": now})
 

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 
 from storage import commit as batches
-from storage import disk, sitemaps
+from storage import discovery, disk, sitemaps
 from storage.budget import Ledger
 from storage.codec import unpack
 from storage.lock import FileLock
@@ -142,7 +142,7 @@ class SqliteStore:
             self._prepare()
             self._db = await aiosqlite.connect(self.path, isolation_level=None, timeout=BUSY_WAIT)
             await self._db.executescript(PRAGMAS)
-            await self._db.execute(batches.TARGET)
+            await self._db.execute(discovery.TARGET)
             uri = f"{self.path.absolute().as_uri()}?mode=ro"
             self._reader = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=BUSY_WAIT)
             await self._reader.execute("PRAGMA temp_store = MEMORY")
@@ -208,7 +208,7 @@ class SqliteStore:
                     db.execute(sql, {"now": now, "ahead": last[1] - now})
             db.execute("UPDATE run SET ended_at = ?, ending = 'killed' WHERE ended_at IS NULL", (now,))
             deaths, alone = db.execute(DEATHS).fetchone()
-            batches.plant(db, self._memory.names, seeds, now=now)
+            batches.plant(db, self._memory, seeds, now=now)
             row = (now, os.getpid(), version, to_json(spec))
             self._run = db.execute(
                 "INSERT INTO run (started_at, pid, version, spec) VALUES (?, ?, ?, ?)", row
@@ -243,7 +243,7 @@ class SqliteStore:
     async def plant(self, seeds: Sequence[Place], *, now: int) -> int:
         """Add seeds without a run; how many were not seeds before."""
         before = len(await self._rows(SEEDS))
-        await self._transact(lambda db: batches.plant(db, self._memory.names, seeds, now=now))
+        await self._transact(lambda db: batches.plant(db, self._memory, seeds, now=now))
         return len(await self._rows(SEEDS)) - before
 
     async def hosts(
@@ -287,7 +287,7 @@ class SqliteStore:
         await self._transact(lambda db: db.execute(ALONE, (url_id, self._run)))
 
     async def rescope(self, judge: Judge, *, now: int, links: bool = True) -> int:
-        limit = {"now": now, "max_depth": batches.DEEP if self._max_depth is None else self._max_depth}
+        limit = {"now": now, "max_depth": discovery.DEEP if self._max_depth is None else self._max_depth}
 
         def work(db: sqlite3.Connection) -> int:
             self._memory.known.forget()
