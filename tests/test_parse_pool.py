@@ -161,6 +161,24 @@ def memory(name: str) -> int:
     return int(found[1]) * 1024
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_worker_keeps_its_memory_from_page_to_page() -> None:
+    """After its first pages a worker faults in at most five pages of memory for each page of 25 to 200 kB it parses."""
+    pages = [b"<p>words <a href=/x>and a link</a></p>" * count for count in (650, 1300, 2600, 5200)] * 5
+    async with ParsePool(1) as pool:
+        after = list[int]()
+        for _ in range(2):
+            for body in pages:
+                await pool.parse(body, "http://h.test/", HTML)
+            after.append(faults(pool.pids[0]))
+    assert (after[1] - after[0]) / len(pages) <= 5
+
+
+def faults(pid: int) -> int:
+    """Minor page faults of a process so far (proc(5), the tenth field)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+
 async def test_p1_deadline_is_two_seconds_of_cpu(pool: ParsePool) -> None:
     """A page that spins is over after 2 s of its worker's CPU; the page behind it in the pipe does not suffer."""
     before = os.times()

@@ -25,6 +25,9 @@ START = 30.0  # s until a new worker must have said hello
 _JOIN = 64 << 10  # bytes up to which copying a body costs less than a second write
 _SLICE = 128 << 10  # bytes handed to the transport at once
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Else glibc may give back the memory of every page and fault it in again for the next: 50 faults, 0.2 ms of CPU a page,
+# in one worker of three, by the chance of what lies at the end of its heap. The price: up to 16 MiB a worker stay its own.
+_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(16 << 20), "MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
 _TIMEOUTS = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)
 
 
@@ -234,9 +237,9 @@ class Worker(asyncio.BufferedProtocol):
 
 
 def _environment() -> dict[str, str]:
-    """Ours, and our import path: the worker finds `crawler` and the user's extractor where we did."""
+    """Ours, the allocator's settings where it has none, and our import path: the worker finds what we find."""
     path = [os.path.abspath(p) for p in sys.path]  # '' is the current directory
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
+    return {**_ALLOCATOR, **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
 
 
 def _oom_kills() -> int:
