@@ -27,8 +27,8 @@ _WEB = ("http://", "https://")
 _SAFE = r"A-Za-z0-9_~!$&()*+,;=@.\-"
 _LOCAL = re.compile(rf"/(?!/)[{_SAFE}:/]*+(?:\?[{_SAFE}:/?%]++)?+")  # the commonest, at a third of the price
 _PLAIN = re.compile(
-    rf"(?:(https?://[a-z0-9.:-]+)(?=/)|((?:\.\.?/)++)(?=[A-Za-z0-9_]))?+"
-    rf"((?:/(?!/)[{_SAFE}:/%]*+|[A-Za-z0-9_][{_SAFE}/%]*+)(?:\?[{_SAFE}:/?%]++)?+)(?:#.*+)?+",
+    rf"(?:(https?://[a-z0-9.:-]+)(?=/)|((?:\.\.?/)++)(?!/))?+"
+    rf"((?:/(?!/)[{_SAFE}:/%]*+|[A-Za-z0-9_][{_SAFE}/%]*+|(?<=/))(?:\?[{_SAFE}:/?%]++)?+)(?:#.*+)?+",
     re.DOTALL,
 )
 
@@ -124,7 +124,7 @@ class Joiner:
     """
 
     def __init__(self, base: str) -> None:
-        self.base = canonical(base)
+        self.base = base if _is_plain(base) else canonical(base)
         here = split(self.base)
         self._here, self._origin, self._host = here, here.origin, here.host
         self._folders = {"": here.path.partition("?")[0].rpartition("/")[0] + "/"}  # by the dots that lead there
@@ -140,18 +140,14 @@ class Joiner:
         """The parts of the web URL an ordinary href leads to; None: ask `resolve`. No Place: 0.3 µs for each of many."""
         if len(href) > self._room:
             return None
-        origin, path = "", href
-        if _LOCAL.fullmatch(href) is None:
-            match = _PLAIN.fullmatch(href)
-            if match is None:
-                return self._here if href.startswith("#") else None
-            origin, up, path = match.groups("")
-            if "%2e" in path or "%2E" in path:
-                return None
-            if path[0] != "/":
-                path = (self._folders.get(up) or self._above(up)) + path
-        if "/." in path:
-            return None
+        if _LOCAL.fullmatch(href) is not None and "/." not in href:
+            return self._origin, self._host, href
+        found = _plain(href)
+        if found is None:
+            return self._here if href.startswith("#") else None
+        origin, up, path = found
+        if not path.startswith("/"):
+            path = (self._folders.get(up) or self._above(up)) + path
         if not origin or origin == self._origin:
             return self._origin, self._host, path
         host = _plain_origin(origin)
@@ -230,6 +226,21 @@ def _cut(href: str) -> str:
 def _host(origin: str) -> str:
     host = origin.partition("://")[2]
     return host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
+
+
+def _plain(href: str) -> tuple[str, str, str] | None:
+    """Origin ('' if none), leading dot segments and path of an href that WHATWG leaves as it is; None: ask the parser."""
+    match = _PLAIN.fullmatch(href)
+    if match is None:
+        return None
+    origin, up, path = match.groups("")
+    return None if "/." in path or "%2e" in path or "%2E" in path else (origin, up, path)
+
+
+def _is_plain(url: str) -> bool:
+    """True only for a canonical web URL, and for every ordinary one."""
+    found = _plain(url)
+    return found is not None and url == found[0] + found[2] and _plain_origin(found[0]) is not None
 
 
 @lru_cache(maxsize=65_536)

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from crawler.parse import wire
-from crawler.parse.html import Headers, read
+from crawler.parse.html import Headers, Packed, read
 from crawler.parse.mime import sniff
 from crawler.visit import Extract
 from storage.links import Link, Links
@@ -62,7 +62,7 @@ def load(name: str) -> Extractor:
     return found  # type: ignore[no-any-return]
 
 
-def pack(body: bytes) -> tuple[bytes, str, bytes]:
+def pack(body: bytes) -> Packed:
     """SHA-256, codec ('zstd', or 'raw' where that is no smaller) and the body so packed."""
     digest = hashlib.sha256(body).digest()
     packed = _compressor.compress(body, zstd.ZstdCompressor.FLUSH_FRAME)
@@ -82,14 +82,15 @@ def work(
     """All that is done to one page. ``parse`` False: digest and pack only. Raises MemoryError."""
     if sitemap:
         return survey(body, url) if parse else keep(body, content_type, "")
-    digest, codec, packed = pack(body)
+    packed = pack(body)
     if not parse:
-        mime = sniff(content_type, body)
-        return Extract(mime=mime, size=len(body), digest=digest, codec=codec, packed=packed)
-    found, tree = read(body, url, content_type, headers)
-    data, error = _ask(extractor, tree, url) if extractor else ({}, None)
-    data = {**found.data, **data}
-    return replace(found, digest=digest, codec=codec, packed=packed, parse=error, data=data)
+        digest, codec, kept = packed
+        return Extract(mime=sniff(content_type, body), size=len(body), digest=digest, codec=codec, packed=kept)
+    found, tree = read(body, url, content_type, headers, packed)
+    if extractor is None:
+        return found
+    data, error = _ask(extractor, tree, url)
+    return replace(found, parse=error, data={**found.data, **data})
 
 
 def survey(body: bytes, url: str) -> Extract:
