@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.filled import KNOWN, NEW, host_name, item
-from storage.model import FetchRow, HostRow, LinkRow, Place, Settlement
+from storage.links import Judged, Link, Links, Verdict
+from storage.model import FetchRow, HostRow, Place, Settlement
 from storage.sqlite import SqliteStore
 
 PAGES = 200  # in a commit
@@ -61,10 +62,10 @@ def _page(number: int, queued: int, hosts: int, port: int, dice: random.Random) 
     each = queued // hosts
     known = [item(dice.randrange(KNOWN, each) * hosts + number % hosts) for _ in range(KNOWN)]
     new = [f"/r/{dice.getrandbits(40):010x}-a-page-that-nobody-knew/" for _ in range(NEW)]
-    links = [LinkRow(Place(origin, host, path), "a", None, "the text of a link", 1, True) for path in known + new]
-    dice.shuffle(links)
+    links = Links.of(Link(Place(origin, host, path), "a", None, "the text of a link") for path in dice.sample(known + new, KNOWN + NEW))
+    judged = Judged(links, [1] * len(links), [Verdict(True)] * len(links))
     fetch = FetchRow(NOW, "page", None, 200, 12, 1, 28_000, mime="text/html", charset="utf-8", title="A page")
-    return Settlement(Place(origin, host, item(number)), number + 1, 1, "page", attempts=1, fetch=fetch, links=tuple(links),
+    return Settlement(Place(origin, host, item(number)), number + 1, 1, "page", attempts=1, fetch=fetch, links=judged,
                       host=HostRow(number % hosts + 1, host, NOW + 1, delay=0))
 
 
