@@ -62,7 +62,8 @@ def _page(number: int, queued: int, hosts: int, port: int, dice: random.Random) 
     each = queued // hosts
     known = [item(dice.randrange(KNOWN, each) * hosts + number % hosts) for _ in range(KNOWN)]
     new = [f"/r/{dice.getrandbits(40):010x}-a-page-that-nobody-knew/" for _ in range(NEW)]
-    links = Links.of(Link(Place(origin, host, path), "a", None, "the text of a link") for path in dice.sample(known + new, KNOWN + NEW))
+    mixed = dice.sample(known + new, KNOWN + NEW)
+    links = Links.of(Link(Place(origin, host, path), "a", None, "the text of a link") for path in mixed)
     judged = Judged(links, [1] * len(links), [Verdict(True)] * len(links))
     fetch = FetchRow(NOW, "page", None, 200, 12, 1, 28_000, mime="text/html", charset="utf-8", title="A page")
     return Settlement(Place(origin, host, item(number)), number + 1, 1, "page", attempts=1, fetch=fetch, links=judged,

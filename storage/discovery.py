@@ -31,27 +31,28 @@ ADD = bulk.inserting(
 TARGET = """CREATE TEMP TABLE IF NOT EXISTS target (
   id INTEGER PRIMARY KEY, depth INTEGER, parent INTEGER, admit INTEGER, reason TEXT, detail TEXT, seed INTEGER, hops INTEGER)"""
 CLEAR = "DELETE FROM temp.target"
+# `+t.id`: or SQLite reads all of url and looks each up in the few of target, 2 s with ten million
 LOAD = """INSERT INTO temp.target SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7
 FROM json_each(?)"""
 NEARER = """UPDATE url SET depth = coalesce(min(t.depth, coalesce(url.depth, t.depth)), url.depth),
   hops = min(t.hops, coalesce(url.hops, t.hops)),
   parent = iif(t.depth < coalesce(url.depth, 1 << 30), t.parent, url.parent) FROM temp.target t
-WHERE url.id = t.id AND (t.depth < coalesce(url.depth, 1 << 30) OR t.hops < coalesce(url.hops, 1 << 30)) RETURNING url.id"""
+WHERE url.id = +t.id AND (t.depth < coalesce(url.depth, 1 << 30) OR t.hops < coalesce(url.hops, 1 << 30)) RETURNING url.id"""
 PROMOTE = """UPDATE url SET
   due_at = iif(url.depth <= :max_depth, :now, NULL), outcome = iif(url.depth <= :max_depth, NULL, 'skipped'),
   reason = iif(url.depth <= :max_depth, NULL, 'depth'), detail = NULL,
   role = iif(url.outcome = 'sitemap', 'none', url.role), attempts = iif(url.outcome = 'sitemap', 0, url.attempts)
 FROM temp.target t
-WHERE url.id = t.id AND t.admit AND url.due_at IS NULL
+WHERE url.id = +t.id AND t.admit AND url.due_at IS NULL
   AND (url.outcome IS NULL OR url.outcome = 'sitemap' AND url.reason <> 'trap' OR url.outcome = 'skipped'
        AND (url.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'sitemaps') OR url.detail = :same)
        AND (url.reason <> 'depth' OR url.depth <= :max_depth))"""
 REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.detail FROM temp.target t
-WHERE url.id = t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
+WHERE url.id = +t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
   AND (url.outcome IS NULL OR url.outcome = 'skipped' AND t.reason NOT IN ('nofollow', 'sitemaps')
        AND (url.reason IN ('nofollow', 'sitemaps') OR url.reason = 'redirects' AND t.reason <> 'redirects'
             OR url.reason = 'depth' AND t.reason IN ('limit', 'trap')))"""
-SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = t.id AND t.seed"""
+SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = +t.id AND t.seed"""
 STALE = """SELECT u.id FROM json_each(?) e JOIN url u ON u.id = e.value->>0
 WHERE u.depth < e.value->>1 OR u.hops < e.value->>2"""
 NEARER_ALONG = """UPDATE url SET depth = e.depth, parent = e.src FROM (
