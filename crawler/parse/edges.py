@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -25,11 +26,10 @@ class Edges:
 
     def __init__(self, url: str) -> None:
         self._joiner = Joiner(url)
-        self._by_href: dict[tuple[str, str], int] = {}  # (href, kind) → row; -1: no edge
-        self._rows: dict[tuple[int, str, str], int] = {}  # (number of the origin, path, kind) → row
+        self._by_href: defaultdict[str, dict[str, int]] = defaultdict(dict)  # kind → href → row; -1: no edge
+        self._rows: dict[tuple[int, str, str], int] = {}  # (number of the origin, path, kind) → row, in order
         self._numbers: dict[str, int] = {}  # of the origins
         self._origins: list[tuple[str, str]] = []  # with the host
-        self._targets: list[tuple[int, str, str]] = []  # the keys of _rows again
         self._rels: list[str | None] = []
         self._texts: list[str | None] = []
         self.dropped = 0
@@ -41,30 +41,38 @@ class Edges:
         self._by_href.clear()
 
     def links(self) -> Links:
-        at, paths, kinds = zip(*self._targets, strict=True) if self._targets else ((), (), ())
+        at, paths, kinds = zip(*self._rows, strict=True) if self._rows else ((), (), ())
         return Links(self._origins, at, paths, kinds, self._rels, self._texts)
 
-    def url(self, row: int) -> str:
-        """Where the edge of a row leads."""
-        at, path, _ = self._targets[row]
-        return self._origins[at][0] + path
+    def url(self, href: str) -> str | None:
+        """Where an href leads."""
+        place = self._joiner.place(href)
+        return place and place.url
 
     def add(
         self, href: str, kind: str, rel: str | None, node: _Node, text: Callable[[_Node], str | None]
-    ) -> int:
-        """Keep one edge; its row, or -1 if it is none. ``text(node)`` is asked only while the edge has no text: it is dear."""
+    ) -> bool:
+        """Keep one edge; False if it is none. ``text(node)`` is asked only while the edge has no text: it is dear."""
         if rel is not None:
             rel = " ".join(rel.lower().split()) or None
-        row = self._by_href.get((href, kind))
+        known = self._by_href[kind]
+        row = known.get(href)
         if row is None:
-            row = self._by_href[href, kind] = self._new(href, kind, rel)
-        elif row >= 0 and self._rels[row] is not None:
+            row = known[href] = self._row(href, kind)
+        if row < 0:
+            return False
+        if row == len(self._rels):
+            self._rels.append(rel)
+            self._texts.append(text(node))
+            return True
+        if self._rels[row] is not None:
             self._again(row, rel)
-        if row >= 0 and self._texts[row] is None:
+        if self._texts[row] is None:
             self._texts[row] = text(node)
-        return row
+        return True
 
-    def _new(self, href: str, kind: str, rel: str | None) -> int:
+    def _row(self, href: str, kind: str) -> int:
+        """The row of an earlier edge that leads there, or the next; -1: no edge, or one too many."""
         found = self._joiner.shortcut(href) or self._place(href)
         if found is None:
             return -1
@@ -73,17 +81,10 @@ class Edges:
         if at is None:
             at = self._numbers[origin] = len(self._origins)
             self._origins.append((origin, host))
-        target = at, path, kind
-        row = self._rows.get(target)
-        if row is not None:
-            self._again(row, rel)
-        elif len(self._rels) < MAX_LINKS:
-            row = self._rows[target] = len(self._rels)
-            self._targets.append(target)
-            self._rels.append(rel)
-            self._texts.append(None)
-        else:
-            self.full, row = True, -1
+        if (count := len(self._rels)) < MAX_LINKS:
+            return self._rows.setdefault((at, path, kind), count)
+        row = self._rows.get((at, path, kind), -1)
+        self.full |= row < 0
         return row
 
     def _again(self, row: int, rel: str | None) -> None:

@@ -176,13 +176,12 @@ class _Page:
 
     def _link(self, href: str, rel: str | None, title: str | None, hreflang: str | None = None) -> None:
         kind = _link_kind(rel)
-        row = self._edges.add(href, kind, rel, title, _clean)
-        if row < 0:
+        if not self._edges.add(href, kind, rel, title, _clean):
             return
         if kind == "canonical" and self._canonical is None:
-            self._canonical = self._edges.url(row)
+            self._canonical = self._edges.url(href)
         elif kind == "alternate" and hreflang:
-            self._data.setdefault("hreflang", {}).setdefault(hreflang[:MAX_LANG], self._edges.url(row))
+            self._data.setdefault("hreflang", {}).setdefault(hreflang[:MAX_LANG], self._edges.url(href))
 
     # --- one method for each element that is not plain ---
 
