@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: help crawl test check bench fuzz torture soak clean
+.PHONY: help crawl test check bench bench-peers bench-scale bench-faults fuzz torture soak clean
 help:
 	@echo "make crawl                          install into $(VENV), crawl the bundled demo web"
 	@echo "make crawl SEEDS=... CONTACT=...    crawl the real one (OPTIONS='--delay 2 -o my.db' for more)"
@@ -15,7 +15,10 @@ help:
 	@echo "make fuzz                           what reads the web's bytes, fuzzed for 120 s each (SECONDS_EACH=600 for more)"
 	@echo "make torture                        the suite's long forms, then 200 kills: more than an hour, needs strace"
 	@echo "make soak                           520,000 pages in one run: does memory grow? half an hour, needs nginx, 3 GB"
-	@echo "make bench                          most benchmarks; benchmarks/README.md explains them all"
+	@echo "make bench                          how fast: ten minutes; benchmarks/README.md explains them all"
+	@echo "make bench-peers                    beside other crawlers, on other webs: 20 minutes"
+	@echo "make bench-scale                    with ten million queued URLs: 10 minutes and more, 4 GB"
+	@echo "make bench-faults                   kills, hostile peers, real sites, bounds"
 
 crawl: $(RUN)
 ifdef SEEDS
@@ -43,11 +46,27 @@ torture: $(DEV)
 soak: $(DEV)
 	$(BIN)/python -m benchmarks.soak
 
+bench bench-peers bench-scale: export BENCH_RESULTS = benchmarks/results
 bench: $(DEV)
+	-$(BIN)/python -m benchmarks.flat
+	-$(BIN)/python -m benchmarks.latency
+	-$(BIN)/python -m benchmarks.manyhosts
+	-$(BIN)/python -m benchmarks.reader
+	$(BIN)/python docs/generate.py
+
+bench-peers: $(DEV)
+	-$(BIN)/python -m benchmarks.peers
+	-$(BIN)/python -m benchmarks.otherweb
+	$(BIN)/python docs/generate.py
+
+bench-scale: $(DEV)
+	-$(BIN)/python -m benchmarks.scale
+	$(BIN)/python docs/generate.py
+
+bench-faults: $(DEV)
 	$(BIN)/python -m benchmarks.hostile
 	$(BIN)/python -m benchmarks.connections
 	$(BIN)/python -m benchmarks.realsite
-	$(BIN)/python -m benchmarks.speed --scrapy build/scrapy/bin/python
 	$(BIN)/python -m benchmarks.bounded
 	$(BIN)/python -m benchmarks.killloop
 	$(BIN)/python -m benchmarks.killloop --delay 0.1

@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -19,11 +20,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 2**20
+SILENCE = 3.0  # s
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
@@ -175,8 +179,13 @@ class Run:
     watched: Sampler
 
 
-def run(command: Sequence[str], *, cwd: Path = ROOT, timeout: float = 900, every: float = 0.05) -> Run:
-    """Run a command to its end. CPU counts orphans too, for this process becomes their reaper (Linux)."""
+def run(
+    command: Sequence[str], *, cwd: Path = ROOT, timeout: float = 900, every: float = 0.05, quiet: Path | None = None
+) -> Run:
+    """Run a command to its end. CPU counts orphans too, for this process becomes their reaper (Linux).
+
+    With ``quiet`` it is ended once that file has not grown for some seconds: for programs that do not end by themselves.
+    """
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     known, before, began = _own_children(), _children_cpu(), time.monotonic()
     with tempfile.TemporaryFile() as output:
@@ -185,7 +194,7 @@ def run(command: Sequence[str], *, cwd: Path = ROOT, timeout: float = 900, every
         )
         with Sampler(process.pid, every) as watched:
             try:
-                code = process.wait(timeout)
+                code = _until_quiet(process, quiet, timeout) if quiet else process.wait(timeout)
             except subprocess.TimeoutExpired:
                 for pid in tree(process.pid):
                     with contextlib.suppress(ProcessLookupError):
@@ -195,6 +204,18 @@ def run(command: Sequence[str], *, cwd: Path = ROOT, timeout: float = 900, every
         _reap_orphans(known)
         output.seek(0)
         return Run(wall, _children_cpu() - before, code, output.read().decode("utf-8", "replace"), watched)
+
+
+def _until_quiet(process: subprocess.Popen[bytes], file: Path, timeout: float) -> int:
+    """The exit code; TimeoutExpired when the file, once there is something in it, has not grown for `SILENCE`."""
+    size, grown, end = 0, time.monotonic(), time.monotonic() + timeout
+    while process.poll() is None:
+        time.sleep(0.1)
+        now, before, size = time.monotonic(), size, file.stat().st_size if file.exists() else 0
+        grown = now if size > before or not size else grown
+        if now - grown > SILENCE or now > end:
+            raise subprocess.TimeoutExpired(process.args, timeout)
+    return process.returncode
 
 
 def _children_cpu() -> float:
@@ -306,15 +327,34 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def commit() -> str | None:
-    """The checkout's commit, if it is one."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    """The checkout's commit, if it is one; with a plus sign if the program has been changed since."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "crawler", "storage"], cwd=ROOT, check=False)
+    return found.stdout.strip() + "+" * bool(changed.returncode) or None
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and with which libraries."""
+    model = platform.processor()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    names = ("aiohttp", "selectolax", "ada-url", "uvloop")
+    libraries = {name: version(name) for name in names if find_spec(name.replace("-", "_"))}
+    return {"cores": os.cpu_count(), "model": model, "kernel": platform.release(), "python": platform.python_version(),
+            "sqlite": sqlite3.sqlite_version, **libraries}
 
 
 def report(name: str, sentence: str, figures: dict[str, Any], ok: bool = True) -> int:
-    """Print the figures as one line of JSON and say them in a sentence; gives the exit code."""
-    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()}
-    print(json.dumps({"benchmark": name, "ok": ok, **figures, "commit": commit(), "machine": machine}), flush=True)
+    """Print the figures as one line of JSON and say them in a sentence; gives the exit code.
+
+    In the folder that BENCH_RESULTS names they are kept as NAME.json, for docs/generate.py.
+    """
+    found = {"benchmark": name, "ok": ok, **figures, "commit": commit(), "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
+    print(json.dumps(found | {"machine": machine()}), flush=True)
     print(("" if ok else "NOT AS PROMISED: ") + sentence, flush=True)
+    if folder := os.environ.get("BENCH_RESULTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        text = json.dumps(found | {"said": sentence, "machine": machine()}, indent=1)
+        (Path(folder) / f"{name}.json").write_text(text + "\n")
     return 0 if ok else 1

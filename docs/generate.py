@@ -1,7 +1,7 @@
-"""Writes what the documentation takes from the code: schema.md, the option tables of cli.md, and faults.md.
+"""Writes what the documentation takes from elsewhere: schema.md, the option tables of cli.md, performance.md, faults.md.
 
     python docs/generate.py            # writes them
-    python docs/generate.py --check    # says what is out of date in the first two, exit code 1
+    python docs/generate.py --check    # says what is out of date in all but the last, exit code 1
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from difflib import unified_diff
 from pathlib import Path
 
 import click
+import performance
 
 from crawler.cli.main import COMMANDS, cli
 
@@ -220,6 +221,7 @@ def fault_tests() -> dict[str, list[tuple[str, str, str]]]:
 def written() -> Iterator[tuple[Path, str]]:
     yield HERE / "schema.md", schema()
     yield HERE / "cli.md", cli_page((HERE / "cli.md").read_text("utf-8"))
+    yield from performance.written()
     if "--check" not in sys.argv:
         yield HERE / "faults.md", faults()
 
@@ -229,6 +231,7 @@ def main() -> int:
     for path, text in written():
         old = path.read_text("utf-8") if path.exists() else ""
         if "--check" not in sys.argv:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, "utf-8")
         elif old != text:
             stale = 1

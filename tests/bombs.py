@@ -31,7 +31,8 @@ BOMBS: Mapping[str, Callable[[], bytes]] = {
 def misbehave(tree: Any, url: str) -> dict[str, Any]:
     """An extractor that does what the last segment of the URL's path says."""
     what = url.partition("?")[0].rpartition("/")[2]
-    return _DEEDS.get(what, _fine)(url)
+    deed: Callable[[str], dict[str, Any]] = _DEEDS.get(what, _fine)
+    return deed(url)
 
 
 def _fine(url: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from typing import Any, TextIO, cast
 
 HTML = (("Content-Type", "text/html; charset=utf-8"),)
 TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
-_SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python does not name it
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python does not name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +323,7 @@ class Web:
                 for number in range(1, len(self.handlers) + 1):
                     sock = socket.create_server((f"127.0.1.{number}", wanted), backlog=1024)
                     if sys.platform == "linux":
-                        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+                        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
                     sockets.append(sock)
                     wanted = wanted or sock.getsockname()[1]
             except OSError:
@@ -375,7 +375,7 @@ class _Connection(asyncio.BufferedProtocol):
             self.task.cancel()
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        self.at = _arrival(self.socket)
+        self.at = arrival(self.socket)
         return self.room
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -439,11 +439,11 @@ class _Connection(asyncio.BufferedProtocol):
         self.transport.close()
 
 
-def _arrival(sock: socket.socket) -> float:
+def arrival(sock: socket.socket) -> float:
     """When the data now waiting arrived, in monotonic s, by the kernel's stamp (socket(7), SO_TIMESTAMPNS) or now."""
     with contextlib.suppress(OSError):
         for _, kind, stamp in sock.recvmsg(1, 64, socket.MSG_PEEK)[1]:
-            if kind == _SO_TIMESTAMPNS:
+            if kind == SO_TIMESTAMPNS:
                 seconds, nanoseconds = struct.unpack("qq", stamp)
                 return float(time.monotonic() - (time.time() - seconds - nanoseconds / 1e9))
     return time.monotonic()
