@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from storage.links import Judged, Link, Links, Verdict
 from storage.model import (
     BUDGETS,
     BodyRow,
@@ -84,9 +85,15 @@ def page(row: Queued, *links: LinkRow, content: bytes | None = None, **more: Any
         row.attempts + 1,
         fetch,
         body(content) if content is not None else None,
-        links,
+        judged(links),
         **more,
     )
+
+
+def judged(links: tuple[LinkRow, ...]) -> Judged:
+    """The links of a page as the crawl hands them over: in columns."""
+    columns = Links.of(Link(link.target, link.kind, link.rel, link.text) for link in links)
+    return Judged(columns, [e.step for e in links], [Verdict(e.admit, e.reason, e.detail) for e in links])
 
 
 def failure(row: Queued, reason: str = "http_500", due_at: int | None = None) -> Settlement:
