@@ -32,7 +32,6 @@ from storage.store import StoreUnreadable
 
 __all__ = ["Ending", "Stop", "crawl", "run", "run_async"]
 
-SPAWN = 0.005  # seconds, in which the parse workers' processes are made
 RULES = ("scope", "include", "exclude", "exclude_file", "max_depth", "max_pages_per_host", "robots", "sitemaps")
 SCOPE_SETTINGS = (*RULES, *BUDGET_SETTINGS)
 
@@ -96,15 +95,10 @@ async def run_async(
             note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
         asked = replace(spec, seeds=tuple(dict.fromkeys(p.url for p in places)))  # canonical: who logs in is not stored
         spec = fitted(spec, note)
-        parser = ParsePool(spec.parsers, spec.extractor)
-        stack.push_async_callback(parser.aclose)
-        starting = asyncio.create_task(parser.__aenter__())
-        stack.callback(starting.cancel)
-        await asyncio.sleep(SPAWN)
-        from crawler.fetch.pool import FetchPool  # 0.2 s of aiohttp, while the parse workers start on another core
+        from crawler.fetch.pool import FetchPool  # 0.2 s of aiohttp: for who fetches, and before workers want the cores
 
+        parser = await stack.enter_async_context(ParsePool(spec.parsers, spec.extractor))
         fetcher = await stack.enter_async_context(FetchPool(spec, [*known, *places]))
-        await starting
         engine = Engine(
             spec,
             sqlite,

@@ -19,9 +19,9 @@ import pytest
 
 from benchmarks.measure import cpu_of
 from crawler.api import run_async
-from crawler.parse import wire
-from crawler.parse.pool import ParsePool
-from crawler.parse.worker import BadExtractor, zstd
+from crawler.parse import BadExtractor, wire
+from crawler.parse.pool import ParsePool, WorkerBroken
+from crawler.parse.worker import zstd
 from crawler.spec import CrawlSpec
 from crawler.visit import Extract, Page
 from storage import open_reader
@@ -313,6 +313,24 @@ async def test_an_extractor_that_cannot_be_loaded_is_refused_at_once(workers: in
 # --- Living and ending ---
 
 
+async def test_entering_waits_for_no_worker() -> None:
+    """A crawl's first request need not wait 0.2 s for the workers: pages that come before they are ready wait for them."""
+    async with ParsePool(1) as pool:
+        assert not any(worker.said_hello for worker in pool._workers)
+        assert (await pool.parse(PAGE, "http://h.test/", HTML)).parse is None
+
+
+async def test_workers_that_never_start_are_said_by_the_first_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WorkerBroken comes out of `parse`, also for pages handed in before; no future is left with it unread."""
+    monkeypatch.setattr("crawler.parse.pool.MAX_STARTS", 1)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    async with ParsePool(1) as pool:
+        for _ in range(2):
+            with pytest.raises(WorkerBroken, match="ended at start with status 1"):
+                await pool.parse(PAGE, "http://h.test/", HTML)
+        assert not pool._ready._log_traceback  # or the loop would speak of it at some later time, and end the run
+
+
 async def test_workers_leave_with_the_pool() -> None:
     """No orphan, no zombie, and whoever still waits is told; closing twice does nothing."""
     pool = ParsePool(2, MISBEHAVE)
@@ -330,7 +348,7 @@ async def test_workers_leave_with_the_pool() -> None:
 async def test_closing_while_workers_start() -> None:
     """Entering may be cancelled at any moment and leaves nothing behind."""
     for ticks in range(8):
-        task = asyncio.create_task(ParsePool(2).__aenter__())
+        task = asyncio.create_task(ParsePool(2, MISBEHAVE).__aenter__())
         for _ in range(ticks):
             await asyncio.sleep(0)
         task.cancel()
@@ -345,7 +363,7 @@ def test_x2_workers_die_with_their_parent_and_before_it_when_memory_ends() -> No
         "import asyncio, os, sys\n"
         "from crawler.parse.pool import ParsePool\n"
         "async def main():\n"
-        "    async with ParsePool(2) as pool:\n"
+        f"    async with ParsePool(2, {MISBEHAVE!r}) as pool:\n"
         "        print(*pool.pids, flush=True)\n"
         "        await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"

@@ -162,13 +162,12 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
     import gc
     import sys
 
+    gc.set_threshold(20_000, 20, 20)  # a page makes thousands of objects and hardly a cycle; importing makes more
     from crawler.api import finished, loop_factory, run_async
-    from crawler.cli import summary
     from crawler.cli.live import view
     from crawler.log import begun, exposed, log_to
     from crawler.log import log as events
     from crawler.stop import Stop
-    from crawler.versions import versions
 
     def note(text: str) -> None:
         say(text)
@@ -176,6 +175,8 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
             events.warning("%s", text)
 
     if finished(spec, file):
+        from crawler.cli import summary
+
         summary.say_finished(file, as_json)
         return
     stop, signals = Stop(), list[signal.Signals]()
@@ -183,7 +184,6 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
         0.001
     )  # the store's thread gives the lock back within µs; 5 ms a statement made it the slowest
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)  # a page makes thousands of objects and hardly a cycle
 
     async def whole() -> Ending:
         task = asyncio.current_task()
@@ -191,6 +191,8 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stop, signals, task)
         with view(progress, spec) as show, log_to(log, log_format):
             if log is not None:
+                from crawler.versions import versions
+
                 begun(versions())
                 if why := exposed(log):
                     say(why)
@@ -201,6 +203,8 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
             ending = runner.run(whole())
         except asyncio.CancelledError:
             raise click.exceptions.Exit(128 + signals[0]) from None
+    from crawler.cli import summary
+
     summary.print_ending(ending, file, as_json)
     raise click.exceptions.Exit(_code(ending, signals))
 

@@ -40,7 +40,7 @@ def _drop_stdout() -> None:
 
 
 def _ours(error: BaseException) -> int:
-    from crawler.parse.worker import BadExtractor
+    from crawler.parse import BadExtractor
     from crawler.spec import BadSpec
     from storage.store import StoreError, StoreLocked, StoreUnreadable
 

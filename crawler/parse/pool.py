@@ -2,6 +2,7 @@
 
 Each worker has a few pages in its pipe and answers in order, so when one dies the page at the head is the culprit: it
 is sent again with parsing switched off (the body is still digested and packed), the pages behind it as they were.
+What parses is imported only where it parses: the crawler's own process need not wait for it before its first request.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
+from crawler.parse import BadExtractor
 from crawler.parse.process import Job, Worker
-from crawler.parse.worker import BadExtractor, Extractor, keep, load, work
 from crawler.visit import Extract
+
+if TYPE_CHECKING:
+    from crawler.parse.worker import Extractor
 
 MAX_STARTS = 5  # that fail in a row, at 0.2 s doubling: then workers cannot run here, and the crawl cannot go on
 _MAX_DELAY = 5.0  # s between attempts to start a worker
@@ -26,7 +31,8 @@ class WorkerBroken(RuntimeError):
 class ParsePool:
     """``workers`` processes (0: parse right here, for tests and debugging); each loads ``extractor``, module:function.
 
-    An async context manager: entering waits for the workers, raises BadExtractor or WorkerBroken; leaving kills them.
+    An async context manager: entering starts the workers, leaving kills them. With an extractor it waits until all have
+    loaded it and raises BadExtractor; without one pages wait for the workers, and only `parse` may raise WorkerBroken.
     """
 
     def __init__(self, workers: int, extractor: str | None = None) -> None:
@@ -54,6 +60,8 @@ class ParsePool:
     async def __aenter__(self) -> ParsePool:
         self._closing = asyncio.Event()
         if self._size == 0:
+            from crawler.parse.worker import load
+
             self._function = load(self._extractor) if self._extractor else None
             return self
         loop = asyncio.get_running_loop()
@@ -63,7 +71,8 @@ class ParsePool:
         for _ in range(self._size):
             self._start_soon(0.0)
         try:
-            await self._ready
+            if self._extractor:
+                await self._ready
         except BaseException:
             await self.aclose()
             raise
@@ -121,6 +130,8 @@ class ParsePool:
     def _inline(
         self, body: bytes, url: str, content_type: str | None, headers: Sequence[tuple[str, str]], sitemap: bool
     ) -> Extract:
+        from crawler.parse.worker import keep, work
+
         try:
             return work(body, url, content_type, headers, extractor=self._function, sitemap=sitemap)
         except MemoryError:
@@ -178,6 +189,8 @@ class ParsePool:
         elif job.reason is None:
             job.reason = fault or "crash"
         else:  # not even packing went well: do without
+            from crawler.parse.worker import keep
+
             jobs.popleft()
             job.settle(keep(job.body, job.page[1], job.reason))
 
@@ -222,6 +235,7 @@ class ParsePool:
         self._broken = error if isinstance(error, BadExtractor | WorkerBroken) else WorkerBroken(str(error))
         if not self._ready.done():
             self._ready.set_exception(self._broken)
+            self._ready.exception()  # nobody need wait for it; `parse` says it, too
         for job in self._waiting:
             if not job.answer.done():
                 job.answer.set_exception(self._broken)

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
-from crawler.parse import wire
-from crawler.parse.worker import OUT_OF_MEMORY, BadExtractor
+from crawler.parse import OUT_OF_MEMORY, BadExtractor, wire
 from crawler.visit import Extract
 
 AHEAD = 4  # pages in a worker's pipe: it never waits for the loop, and a death repeats no more than three

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from crawler.parse import wire
+from crawler.parse import OUT_OF_MEMORY, BadExtractor, wire
 from crawler.parse.html import Headers, Packed, read
 from crawler.parse.mime import sniff
 from crawler.visit import Extract
@@ -38,16 +38,11 @@ SITEMAP_CPU = 8.0  # s: 50 MiB may hold a million elements
 WALL = 10.0  # s a page may take at all: an extractor that waits burns no CPU
 MEMORY = 1 << 30  # bytes of address space
 MAX_DATA = 256 << 10  # bytes of JSON a user's extractor may return
-OUT_OF_MEMORY = 86  # exit status; any number the interpreter does not use itself
 # Level 3 makes a page 2 % smaller and costs a fifth more (22 µs for 27 kB); so does a new one for each body.
 _compressor = zstd.ZstdCompressor(2)
 _PR_SET_PDEATHSIG = 1
 
 Extractor = Callable[[Any, str], Mapping[str, Any]]
-
-
-class BadExtractor(ValueError):
-    """The user's extractor cannot be loaded; the message says why."""
 
 
 def load(name: str) -> Extractor:
