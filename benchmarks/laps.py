@@ -19,10 +19,11 @@ from statistics import median as middle
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.measure import MIB, ROOT, bench_kit, crawler, free_port, median, run, running_nginx
+from benchmarks.measure import MIB, ROOT, bench_kit, crawler, median, run, running_nginx
 
 SMALL, BIG, HOSTS = 2_000, 20_000, 50  # pages and hosts of the kit's webs
 WEBS = ROOT / "build" / "webs"
+PORT = 18_280  # of the webs that are made: below those that the kernel gives to clients
 Command = Callable[[Path], Sequence[str | Path]]  # of the folder that a crawl may write into
 
 
@@ -88,7 +89,7 @@ def kit_web(pages: int, hosts: int = HOSTS) -> DiskWeb:
     """The kit's web, made once and kept in build/webs."""
     folder = WEBS / f"{pages}-{hosts}"
     if not (folder / "manifest.json").exists():
-        numbers = ["--pages", str(pages), "--hosts", str(hosts), "--port", str(free_port())]
+        numbers = ["--pages", str(pages), "--hosts", str(hosts), "--port", str(PORT)]
         subprocess.run([sys.executable, kit() / "make_web.py", folder, *numbers], check=True, stdout=subprocess.DEVNULL)
     return DiskWeb(folder, json.loads((folder / "manifest.json").read_text()))
 

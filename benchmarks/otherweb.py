@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.filled import host_name
-from benchmarks.laps import WEBS, Command, DiskWeb, kit, ours, paired, race, summary
-from benchmarks.measure import free_port, real_disk, report
+from benchmarks.laps import PORT, WEBS, Command, DiskWeb, kit, ours, paired, race, summary
+from benchmarks.measure import real_disk, report
 from benchmarks.peers import BUILD, python_with
 from benchmarks.soak import WORDS
 
@@ -43,7 +43,7 @@ def web_of(name: str) -> DiskWeb:
     """Made once and kept in build/webs."""
     folder = WEBS / name
     if not (folder / "manifest.json").exists():
-        make(folder, free_port(), *SHAPES[name])
+        make(folder, PORT, *SHAPES[name])
     return DiskWeb(folder, json.loads((folder / "manifest.json").read_text()))
 
 

@@ -200,6 +200,7 @@ def line(values: Sequence[float], across: str, up: str) -> str:
     left, top, high, most = 60, 30, 200, max(values) * 1.1
     wide = WIDTH - left - 20
     step = 10 ** (len(str(int(most))) - 1)
+    step = step // 4 if most < 3 * step else step
     places = [(left + wide * (n + 0.5) / len(values), top + high * (1 - v / most)) for n, v in enumerate(values)]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts = [f'<text x="8" y="18">{up}</text><text x="{left + wide}" y="{top + high + 34}" text-anchor="end">{across}</text>']
