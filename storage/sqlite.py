@@ -199,7 +199,7 @@ class SqliteStore:
     ) -> Begun:
         self._max_depth = max_depth
         self._memory.ledger = Ledger(budgets)
-        await self._verified(BEFORE)
+        await self._verified(0.0 if self._verification.large else BEFORE)
 
         def work(db: sqlite3.Connection) -> Any:
             last = db.execute("SELECT spec, started_at FROM run ORDER BY id DESC LIMIT 1").fetchone()

@@ -59,6 +59,11 @@ class Verification:
     def end(self) -> None:
         self._until = 0.0
 
+    @property
+    def large(self) -> bool:
+        """Whether the file is too large to be checked wholly."""
+        return self._path.stat().st_size > LARGE
+
     def run(self) -> StoreError | None:
         """What is wrong; None: nothing that was found in time."""
         try:
@@ -71,7 +76,7 @@ class Verification:
             return StoreUnreadable(str(told(error, self._path))) if code & 0xFF in DAMAGED else None
 
     def _look(self, db: sqlite3.Connection) -> StoreError | None:
-        if large := self._path.stat().st_size > LARGE:
+        if large := self.large:
             self._until = min(self._until, time.monotonic() + LARGE_SECONDS)
         if (said := "ok" if large else str(db.execute(QUICK).fetchone()[0])) != "ok":
             return self._damaged(said)
