@@ -1,8 +1,8 @@
 """One transaction for a batch of settlements: what became of each URL, what was found, what the hosts' clocks say.
 
-Every statement is set-based over `json_each`: a statement a batch instead of a statement a row, so that SQLite works
-without the interpreter lock while the event loop goes on. Bodies travel as one blob that SQL cuts into slices. All
-of it is plain synchronous code: it runs in the write connection's own thread, one hop a transaction.
+A statement a batch instead of a statement a row, over parameters (`storage.bulk`) or `json_each`, so that SQLite works
+without the interpreter lock while the event loop goes on. Bodies travel as one blob that SQL cuts into slices. All of it
+is plain synchronous code: it runs in the write connection's own thread, one hop a transaction (decision 0006).
 """
 
 from __future__ import annotations
