@@ -28,8 +28,8 @@ READ = """
   machine is shared and its clock drifts, so pages/s of two runs say little, ratios within a run much.
 - The web is the bench kit's: 50 loopback hosts, 28 kB and 66 links a page, 2,000 pages or 20,000, nginx on the same cores.
 - A page counts when nginx's log has its 200. *Whole* is from the start of the process to its end, *active* from the first
-  request to the last. The peers ignore robots.txt and store no links; spider-rs is given no titles to find, wget2 does
-  not end by itself and is ended.
+  request to the last. The peers ignore robots.txt and store no links; spider-rs is given no titles to find; its end
+  and wget2's are a silence of some seconds, so only their active time counts.
 - CPU is user and system time of the whole process tree, orphans included; memory the most that all processes held, what
   they share counted for each; bytes a page are those of all files of the crawl after its end.
 - The floor is one process that fetches (aiohttp's session on uvloop), parses (selectolax) and joins links, and stores
@@ -92,6 +92,7 @@ ROWS = (
 )
 NAMES = {"crawler": "poolcrawl", "scrapy": "Scrapy", "crawlee": "Crawlee-Python", "spider": "spider-rs", "wget2": "wget2",
          "floor": "the floor"}
+ENDLESS = ("spider", "wget2")  # are ended, or end, by silence: only their active time means something
 
 
 def results() -> dict[str, Any]:
@@ -141,15 +142,17 @@ def _runs(found: dict[str, Any]) -> str:
 def peers(found: dict[str, Any]) -> str:
     """Medians of every crawler."""
     text = ("## Beside others\n\nMedians of the laps; then what we are against each, by the laps' ratios.\n\n"
-            "| web | crawler | pages/s, whole | pages/s, active | CPU ms a page | MiB | our speed, whole | active | our CPU |\n"
+            "| pages | crawler | pages/s, whole | active | CPU ms a page | MiB | our speed, whole | active | our CPU |\n"
             "|---|---|---|---|---|---|---|---|---|\n")  # fmt: skip
-    for web, pages in (("small", "2,000"), ("big", "20,000")):
-        for name, one in sorted((value(found, f"peers.{web}") or {}).items(), key=lambda item: item[0] != "crawler"):
+    for web in ("small", "big"):
+        crawlers = value(found, f"peers.{web}") or {}
+        for name, one in sorted(crawlers.items(), key=lambda item: item[0] != "crawler"):
             ratios = [f"{one[key]:.2f} ×" if key in one else "" for key in ("speed", "active_speed", "cpu")]
-            whole = "–" if name == "wget2" else f"{one['pages_per_s']:,.0f}"
-            ratios[0] = "–" if name == "wget2" else ratios[0]
-            text += (f"| {pages} | {NAMES[name]} | {whole} | {one['pages_per_s_active']:,.0f} | {one['cpu_ms_page']:.2f} | "
-                     f"{one['peak_mib']} | {' | '.join(ratios)} |\n")  # fmt: skip
+            whole = f"{one['pages_per_s']:,.0f}"
+            if name in ENDLESS:
+                whole = ratios[0] = "–"
+            text += (f"| {one['pages']:,} | {NAMES[name]} | {whole} | {one['pages_per_s_active']:,.0f} | "
+                     f"{one['cpu_ms_page']:.2f} | {one['peak_mib']} | {' | '.join(ratios)} |\n")  # fmt: skip
     return text + "\n"
 
 
