@@ -8,6 +8,7 @@ the commits, `synchronous=FULL` and checkpoints included. Afterwards the file is
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import sqlite3
 import time
@@ -27,6 +28,8 @@ NOW = 1_800_000_000_000
 
 def insert_part(db: Path, queued: int, hosts: int, port: int, seconds: float) -> dict[str, Any]:
     """Commit until the commits have taken so many seconds together."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # as the command line does
     return asyncio.run(_insert_part(db, queued, hosts, port, seconds))
 
 
