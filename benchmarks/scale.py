@@ -92,7 +92,7 @@ def lap(db: Path, pages: int, work: Path, port: int) -> Lap:
         raise SystemExit(f"the crawl of {db} ended with {ended.code}: {ended.said[-2000:]}")
     times = sorted(float(line.split()[0]) for line in log.read_text().splitlines() if not line.endswith("/robots.txt"))
     warm = len(times) // 10
-    rate = (len(times) - warm) / (times[-1] - times[warm])
+    rate = (len(times) - warm) / max(times[-1] - times[warm], 0.001)
     return Lap(rate, 1000 * ended.cpu / len(times), times[0] - began, ended.watched.peak)
 
 

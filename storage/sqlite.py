@@ -49,7 +49,7 @@ T = TypeVar("T")
 BUSY_WAIT = 1.0  # seconds SQLite waits for a lock: its thread cannot be left meanwhile (FAULTS D7, D17)
 BEFORE = 0.3  # seconds a run waits at its begin for the check of its file, which goes on beside it
 PRAGMAS = """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
+PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 16000;
 PRAGMA journal_size_limit = 67108864;"""
 
 HOSTS = """SELECT id, name, next_fetch_at, blocked_until, delay, crawl_delay, failures, pages, latency, slowed, throttled
