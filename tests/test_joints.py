@@ -44,6 +44,7 @@ CALLED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[str, ...]]] =
     "ResponseHandler.set_response_params": (ResponseHandler.set_response_params, ("self",), (
         "read_until_eof", "auto_decompress", "max_line_size", "max_field_size", "max_headers")),
     "ResponseHandler.read": (ResponseHandler.read, ("self",), ()),
+    "ResponseHandler.force_close": (ResponseHandler.force_close, ("self",), ()),
     "ResponseHandler.exception": (ResponseHandler.exception, ("self",), ()),
     "ResponseHandler.is_connected": (ResponseHandler.is_connected, ("self",), ()),
     "ResponseHandler.abort": (ResponseHandler.abort, ("self",), ()),

@@ -160,8 +160,9 @@ class FetchPool:
             await self._get(turn, origin, line)
         except WEB as error:
             exchange.failed(*self._fault(turn, error))
-        finally:  # a task's context outlives the fetch, and must not keep its body alive
+        finally:  # contexts outlive the fetch, this task's and the connection's; they must not keep its body alive
             PIN.reset(token)
+            del turn.exchange
 
     def _origin_of(self, origin: str) -> Origin:
         ours = sent_to_all(self._spec)
@@ -204,7 +205,9 @@ class FetchPool:
         if protocol.should_close:
             # Bytes behind the last answer would be taken for the answer to this request (H11); aiohttp looks only at
             # what came before the connection went back to the pool.
-            return False
+            if protocol in self._known:
+                return False
+            protocol.force_close()  # a new one that spoke first would do so at each dial; it may answer, but only once
         self._send(turn, protocol, head)
         while True:
             answer, body = await protocol.read()
@@ -236,7 +239,8 @@ class FetchPool:
             max_headers=MAX_HEADERS,
         )
         if protocol.transport is None or protocol.transport.is_closing():
-            raise aiohttp.ClientConnectionResetError("the connection was lost before anything was sent")
+            lost = aiohttp.ClientConnectionResetError("the connection was lost before anything was sent")
+            raise protocol.exception() or lost
         protocol.transport.write(head.encode())
         self.stats.requests += 1
         self.stats.reused += reused
