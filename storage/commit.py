@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import bulk, repeats, sitemaps
-from storage.discovery import DEEP, discover, move
+from storage.discovery import DEEP, discover, meet, move
 from storage.links import Verdict, origins_of
 from storage.memory import Memory, Names
 from storage.model import BUDGETS, BodyRow, Budgets, HostRow, Place, Settlement
@@ -80,8 +80,9 @@ def apply(db: sqlite3.Connection, memory: Memory, batch: Sequence[Settlement], f
     if surveyed:
         batch = sitemaps.trimmed(db, batch, names.hosts)
     batch, again = repeats.closed(db, batch, names.hosts)
+    absent = meet(db, batch, memory, facts.limit["max_depth"])
     targets, owns = collect(batch, memory, facts.budgets.redirects)
-    ids, moving = discover(db, targets, memory, facts.limit)
+    ids, moving = discover(db, targets, absent, memory, facts.limit)
     bodies = _Bodies([s.body for s in batch if s.body])
     bodies.write(db)
     again.note(db)
@@ -233,7 +234,7 @@ def plant(db: sqlite3.Connection, memory: Memory, seeds: Sequence[Place], *, now
     for place in seeds:
         targets.add(place, None, 0, verdict=Verdict(True), seed=True)
     limit = Facts(now, 0, None, 0).limit
-    _, moving = discover(db, targets, memory, limit)
+    _, moving = discover(db, targets, (), memory, limit)
     move(db, (), moving, limit)
     if known and db.execute(SEEDS).fetchone()[0] > known:
         db.execute(WIDENED)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from storage import bulk
 from storage.budget import Ledger
-from storage.known import NEVER, Known, State, moved
-from storage.links import Verdict
+from storage.known import NEVER, Key, Known, State, moved
+from storage.links import Judged, Verdict
 from storage.memory import Memory
 from storage.model import Settlement
 from storage.targets import Target, Targets
@@ -23,6 +23,11 @@ from storage.text import to_json
 DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
 
 LOOK = """SELECT e.key, u.id, u.depth, u.hops, u.due_at IS NOT NULL, u.outcome, u.reason, u.detail IS :same, u.role
+FROM json_each(:places) e JOIN url u ON u.origin = e.value->>0 AND u.path = e.value->>1"""
+MEET = """SELECT e.key, u.id, u.depth,
+  u.due_at IS NOT NULL OR u.outcome IN ('page', 'redirect', 'failure') OR u.reason IN ('limit', 'robots'), u.reason,
+  u.role IS NULL AND coalesce(u.hops, 0) = 0 AND (u.reason IS NULL
+    OR u.reason NOT IN ('nofollow', 'sitemaps', 'redirects') AND (u.reason <> 'depth' OR u.depth > :max_depth))
 FROM json_each(:places) e JOIN url u ON u.origin = e.value->>0 AND u.path = e.value->>1"""
 LAST = "SELECT coalesce(max(id), 0) FROM url"
 ADD = bulk.inserting(
@@ -114,15 +119,37 @@ class Found(NamedTuple):
         return not self.queued and (self.outcome is None or refused)
 
 
+def meet(db: sqlite3.Connection, batch: Sequence[Settlement], memory: Memory, max_depth: int) -> Collection[Key]:
+    """Learn what pages link to and memory does not know. Gives those that the file does not know either. Few objects are
+    made here, for many targets."""
+    known, ids = memory.known, memory.names.origins
+    unknown: dict[Key, None] = {}
+    for s in batch:
+        if isinstance(s.links, Judged):
+            links = s.links.links
+            origins = [ids[origin] for origin, _ in links.sites]
+            keys = [(origins[at], path) for at, path in zip(links.at, links.paths, strict=True)]
+            unknown.update([(key, None) for key in keys if key not in known.young and known.get(key) is None])
+    places = list(unknown)
+    found = db.execute(MEET, {"places": to_json(places), "max_depth": max_depth}) if places else ()
+    for n, id_, depth, settled, reason, keeps in found:
+        del unknown[places[n]]
+        if keeps:
+            known.learn(places[n], id_, depth, True if settled else reason)
+    return unknown.keys()
+
+
 def discover(
-    db: sqlite3.Connection, targets: Targets, memory: Memory, limit: Mapping[str, Any]
+    db: sqlite3.Connection, targets: Targets, absent: Collection[Key], memory: Memory, limit: Mapping[str, Any]
 ) -> tuple[dict[int, int], list[tuple[int, Target]]]:
     """Add the targets that are new. Gives the ids of all of them, by number, and those that are known and have to be
-    moved. ``limit``: ``now`` (Unix ms), ``max_depth``, ``same``."""
+    moved. ``absent``: what the file is known not to have. ``limit``: ``now`` (Unix ms), ``max_depth``, ``same``."""
     if not targets.rows:
         return {}, []
-    places = to_json([[target.origin, target.path] for target in targets.rows])
-    known = {n: Found(*row) for n, *row in db.execute(LOOK, {"places": places, "same": limit["same"]})}
+    asked = [n for n, target in enumerate(targets.rows) if (target.origin, target.path) not in absent]
+    places = to_json([[targets.rows[n].origin, targets.rows[n].path] for n in asked])
+    found = db.execute(LOOK, {"places": places, "same": limit["same"]}) if asked else ()
+    known = {asked[n]: Found(*row) for n, *row in found}
     _ration(db, targets.rows, known, limit["max_depth"], memory.ledger)
     ids = {n: found.id for n, found in known.items()}
     last = db.execute(LAST).fetchone()[0]
