@@ -20,6 +20,7 @@ _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _IPV4 = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 _USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^/?@]*@")
 _WEB = ("http://", "https://")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
 # An href that WHATWG leaves as it is: nothing to escape, no blank or backslash, no '//' or dot segment but '../' or
 # './' at its start ('/.' and '%2e' inside a path are looked for apart).
@@ -226,6 +227,11 @@ def _cut(href: str) -> str:
 def _host(origin: str) -> str:
     host = origin.partition("://")[2]
     return host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
+
+
+def host_of(origin: str) -> str | None:
+    """The host of an origin as `split` gives both ('' off the web); None: it gives no such origin."""
+    return _plain_origin(origin) if origin.startswith(_WEB) else "" if _SCHEME.fullmatch(origin) else None
 
 
 def _plain(href: str) -> tuple[str, str, str] | None:

@@ -246,7 +246,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     "frame": Target(
         frame,
-        (b'{"links":', b"[[0],[", b'"origins":', b"null", b'"digest":"', b"00" * 32, b'"codec":"raw"', b"1e999", b"[" * 100,
+        (b'{"links":', b"[[0],[", b'"sites":', b"null", b'"digest":"', b"00" * 32, b'"codec":"raw"', b"1e999", b"[" * 100,
          b"\xff\xff\xff\xff", b"\0\0\0\x01", b"}", b"]", b",", b'"data":{}', b'"dropped":0', b'"robots":[]'),
     ),
 }  # fmt: skip

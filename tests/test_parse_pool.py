@@ -436,6 +436,18 @@ def test_answers_are_never_trusted(text: bytes) -> None:
         ("links", [[0, 0], ["/"], ["a"], [None], [None]]),
         ("sites", [["http://a", 7]]),
         ("sites", [["http://a"]]),
+        ("sites", [["http://a", "b"]]),
+        ("sites", [["http://a", ""]]),
+        ("sites", [["http://A", "A"]]),
+        ("sites", [["http://a/", "a"]]),
+        ("sites", [["http://a\0", "a\0"]]),
+        ("sites", [["mailto:", "a"]]),
+        ("sites", [["mailto", ""]]),
+        ("links", [[0], [".b/"], ["a"], [None], [None]]),
+        ("links", [[0], [""], ["a"], [None], [None]]),
+        ("links", [[0], ["/\0"], ["a"], [None], [None]]),
+        ("links", [[0], ["/\n"], ["a"], [None], [None]]),
+        ("links", [[0], ["/\u00e9"], ["a"], [None], [None]]),
         ("digest", "00"),
         ("codec", "exec"),
         ("data", []),
@@ -443,7 +455,8 @@ def test_answers_are_never_trusted(text: bytes) -> None:
     ],
 )
 def test_answers_are_checked_field_by_field(key: str, value: object) -> None:
-    """One field of the wrong type is enough."""
+    """One field of the wrong type is enough, or one place that no URL is split into: it would be asked elsewhere than it is
+    filed, or not be found by the name it was added under, which ends the crawl."""
     link = Link(Place("http://a", "a", "/"), "a")
     good = wire.as_header(Extract(digest=bytes(32), title="t", links=Links.of([link])))
     assert wire.from_answer(json.dumps(good).encode(), b"", b"body").title == "t"

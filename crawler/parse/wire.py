@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from crawler.url import host_of
 from crawler.visit import Extract
 from storage.links import NO_LINKS, Links
 from storage.text import to_json
@@ -65,7 +66,8 @@ def as_header(extract: Extract) -> dict[str, Any]:
 
 
 def from_answer(text: bytes, packed: bytes, body: bytes) -> Extract:
-    """The Extract of an answer about ``body``. Raises BadFrame for whatever `as_header` would not have made."""
+    """The Extract of an answer about ``body``. Raises BadFrame for whatever `as_header` would not have made: a place that
+    `crawler.url.split` does not make would be asked at another host than it is filed under, or end a commit."""
     try:
         header = orjson.loads(text)
         return _extract(header, packed, body)
@@ -107,6 +109,10 @@ def _links(
         raise TypeError("a rel or text is no text")
     if set(map(type, at)) != {int} or not 0 <= min(at) <= max(at) < len(sites):
         raise ValueError("an edge that leads to no site")
+    if any(host != host_of(origin) for origin, host in sites) or not (text := "".join(paths)).isascii():
+        raise ValueError("an origin that is not its host's, or a path that is not ASCII")
+    if not text.isprintable() or any(sites[site][1] for site, path in zip(at, paths, strict=True) if path[:1] != "/"):
+        raise ValueError("a path that is none")
     return Links([(origin, host) for origin, host in sites], at, paths, kinds, rels, texts)
 
 
