@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawler.frontier.exclusions import Exclusions, parse
 from crawler.frontier.scope import Scope, registrable, same_site
 from crawler.spec import SCOPES, CrawlSpec
 from crawler.url import MAX_LENGTH, admit, split
+from storage.links import Link, Links
 from storage.model import Place
 
 SEED = "https://www.example.co.uk/docs/index.html?from=/x/"
@@ -171,6 +173,43 @@ def test_scopes_nest(seeds: list[Place], place: Place) -> None:
     assert verdicts == sorted(verdicts)
     assert verdicts == [s.judge(place).admit for s in scopes]
     assert all(s.judge(seed).admit for s in scopes for seed in seeds)
+
+
+ANYWHERE = st.one_of(
+    PLACES,
+    st.sampled_from(("mailto:a@b", "ftp://example.org/", "http://no_such..host/", f"http://{'a' * 300}.org/")).map(split),
+    st.builds(
+        lambda place, path: place._replace(path=path),
+        PLACES,
+        st.one_of(
+            st.integers(-3, 3).map(lambda n: "/" + "x" * (MAX_LENGTH - len("https://www.example.org") + n)),
+            st.sampled_from(("/a" * 3, "/a" * 4, "/a/b" * 5, "/a/b" * 5 + "?b", "/?" + "/a" * 30, "/a/" * 12)),
+        ),
+    ),
+)
+BARRED = st.sampled_from(("", "example.org", "*.example.org", "127.0.0.0/8\n*.co.uk"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(SCOPES),
+    st.lists(ANYWHERE, max_size=3),
+    st.lists(ANYWHERE, max_size=8),
+    st.lists(BARRED, min_size=1, max_size=2),
+    st.sampled_from(((), ("b",), ("/a/a", "8000"))),
+    st.sampled_from(((), ("b", "a.a"))),
+)
+def test_a_pages_links_are_judged_as_each_by_itself(
+    kind: str, seeds: list[Place], places: list[Place], barred: list[str], include: tuple[str, ...], exclude: tuple[str, ...]
+) -> None:
+    """`judge_all` says what `judge` says, for whatever scope, seeds, filters, exclusions, lengths and traps, in any order."""
+    one, all_ = (Scope(CrawlSpec(scope=kind, include=include, exclude=exclude), seeds) for _ in range(2))
+    links = Links.of(Link(place, "a") for place in places + seeds)
+    for text in barred:
+        exclusions = Exclusions(parse(text, "list"))
+        one.exclude(exclusions)
+        all_.exclude(exclusions)
+        assert all_.judge_all(links) == [one.judge(link.place) for link in links]
 
 
 def test_judge_is_quick() -> None:
