@@ -23,6 +23,7 @@ from crawler.cli.main import COMMANDS, cli
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = HERE.parent / "storage" / "schema.sql"
+VIEWS = HERE.parent / "storage" / "views.sql"
 
 HEAD = """# The crawl file
 
@@ -62,17 +63,23 @@ COLUMNS = {
     "digest": "SHA-256 of the body, hex",
     "downgrade": "1: from https to http, which anyone on the way may read and change",
     "dst": "the target's URL",
+    "distance": "bits of the SimHash that differ",
     "due_at": "not tried before",
     "elapsed_ms": "from the start to the last byte",
     "ended_at": "NULL: running, or killed",
     "ending": "`complete`, `deferred`, `limit`, `interrupted` or `killed`",
     "failures": "URLs whose latest outcome is a failure",
+    "ends_as": "`page`, `failure`, `skipped`, `queued`, `untried` or `loop`",
+    "first": "the row number of that page",
     "fetched_at": "when the request began",
     "found_on": "the page on whose shortest way it was found; NULL: a seed",
+    "hops": "redirects on the way",
     "host": "the host name, without a port",
     "hosts": "hosts met, those that are only linked to included",
     "id": "the row's number",
+    "inlinks": "how many other URLs do",
     "kind": "`a`, `area`, `frame`, `iframe`, `redirect`, `refresh`, `canonical`, `img`, …",
+    "lastmod": "as the sitemap says",
     "mime": "the media type, sniffed where the header is silent",
     "next_fetch_at": "not asked again before",
     "outcome": "`page`, `redirect`, `failure` or `robots`",
@@ -92,6 +99,8 @@ COLUMNS = {
     "size": "bytes of the decoded body",
     "skipped": "URLs refused",
     "slowest_ms": "what the longest queue of one host needs at its delay",
+    "same_as": "the first page of those that are the same",
+    "sitemap": "the first sitemap that lists it; NULL: none",
     "spec": "JSON: every setting in force",
     "src": "the page the edge is on",
     "started_at": "when the run began",
@@ -101,13 +110,14 @@ COLUMNS = {
     "trouble": "what is wrong with it, in words; NULL: nothing",
     "truncated": "`size`, `time` or `cut`; NULL: whole",
     "url": "the canonical URL, as it was sent",
+    "way": "the URLs passed, separated by spaces",
     "version": "of the program",
 }
 
 
 def schema() -> str:
     """docs/schema.md."""
-    text = SCHEMA.read_text("utf-8")
+    text = SCHEMA.read_text("utf-8") + VIEWS.read_text("utf-8").replace("CREATE TEMP VIEW", "CREATE VIEW")
     parts = [HEAD, "## Views\n"]
     for view, columns in _views(text):
         above = re.search(rf"((?:^-- .*\n)+)CREATE VIEW {view} ", text, re.M)

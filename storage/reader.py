@@ -20,6 +20,7 @@ from storage.trouble import Errors, told
 SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.seed = 1 ORDER BY u.id"""
 EXCLUDED = "SELECT host FROM exclusion ORDER BY host"
+VIEWS = Path(__file__).with_name("views.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ def _look(db: sqlite3.Connection, path: Path) -> None:
         db.execute("PRAGMA busy_timeout = 30000")
         db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # a file that SQL attached could be written
         _, _, empty = check(db, path)
+        if not empty:
+            db.executescript(VIEWS.read_text("utf-8"))
     except Errors as error:
         raise StoreUnreadable(str(told(error, path))) from None
     if empty:
