@@ -1,4 +1,4 @@
-"""What a connection may do to the fetches on it, under both event loops (FAULTS H11, X2)."""
+"""What a connection may do to the fetches on it, under both event loops (FAULTS H9, H11, X2)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp.connector import Connection
 
+from crawler.fetch.budget import Budget
 from crawler.fetch.http import Deadlines, Exchange
 from crawler.fetch.pool import FetchPool
 from crawler.spec import CrawlSpec
@@ -30,8 +31,8 @@ async def _fetched(server: Hostile, pool: FetchPool, path: str = "/") -> Outcome
     return await pool.fetch(Visit(server.url(path), split(server.url(path))))
 
 
-def _pool(server: Hostile) -> FetchPool:
-    return FetchPool(CrawlSpec(), [split(server.url())], deadlines=Deadlines(total=3))
+def _pool(server: Hostile, **options: Any) -> FetchPool:
+    return FetchPool(CrawlSpec(), [split(server.url())], deadlines=Deadlines(total=3), **options)
 
 
 def test_h11_a_server_that_speaks_first_is_dialled_once(run: Run) -> None:
@@ -75,6 +76,58 @@ def test_h11_an_answer_before_the_request_is_the_last_of_its_connection(run: Run
             outcomes = [await _fetched(server, pool, f"/{n}") for n in range(3)]
         assert [outcome.status for outcome in outcomes] == [503] * 3
         assert server.connections == 3
+
+    run(main())
+
+
+def test_h9_a_broken_chunk_ends_its_body_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no chunk, behind one that is: the body is cut, and nobody waits 30 s for more of it."""
+
+    async def main() -> None:
+        answered = asyncio.Event()
+        take = Exchange.take
+
+        def taken(exchange: Exchange, chunk: bytes) -> bool:
+            answered.set()
+            return take(exchange, chunk)
+
+        async def breaks(peer: Peer) -> None:
+            await peer.asked()
+            await peer.send(hostile.OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+            await answered.wait()
+            await peer.send(b"ZZ\r\n")
+            await peer.gone()
+
+        monkeypatch.setattr(Exchange, "take", taken)
+        async with Hostile(breaks) as server, _pool(server) as pool:
+            outcome = await _fetched(server, pool)
+        assert (outcome.status, outcome.body, outcome.truncated) == (200, b"hello", "cut")
+
+    run(main())
+
+
+def test_h9_x2_a_body_that_breaks_while_it_waits_for_memory_is_no_bug(run: Run) -> None:
+    """The broken chunk comes while the fetch waits for room: the body is cut, and the run does not end with code 70."""
+
+    async def main() -> None:
+        budget, gone = Budget(limit=1), asyncio.Event()
+        others = budget.hold(None, 2)
+
+        async def breaks(peer: Peer) -> None:
+            await peer.asked()
+            await peer.send(hostile.OK + b"Transfer-Encoding: chunked\r\n\r\n50000\r\n" + b"x" * 0x50000 + b"\r\n")
+            while not budget._waiting:
+                await asyncio.sleep(0)
+            await peer.send(b"ZZ\r\n")
+            await peer.gone()
+            gone.set()
+
+        async with Hostile(breaks) as server, _pool(server, budget=budget) as pool:
+            fetching = asyncio.create_task(_fetched(server, pool))
+            await gone.wait()
+            others.free()
+            outcome = await fetching
+        assert (outcome.status, outcome.truncated) == (200, "cut")
 
     run(main())
 

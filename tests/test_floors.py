@@ -119,9 +119,9 @@ def test_one_module_knows_the_parser() -> None:
     assert importers("selectolax") <= {"crawler.parse.html"}
 
 
-def test_two_modules_know_the_http_client() -> None:
-    """Only pool.py and origin.py of crawler/fetch know aiohttp's client; its exceptions and abstract classes have a seam each."""
-    client = {"crawler.fetch.pool", "crawler.fetch.origin"}
+def test_three_modules_know_the_http_client() -> None:
+    """Only crawler.fetch's pool, origin and handler know its client; its exceptions and abstract classes have a seam each."""
+    client = {"crawler.fetch.pool", "crawler.fetch.origin", "crawler.fetch.handler"}
     assert importers("aiohttp") <= client | {"crawler.fetch.faults", "crawler.fetch.resolver"}
     used = {name for module in ("crawler.fetch.faults", "crawler.fetch.resolver") for name in _aiohttp_names(module)}
     assert {name for name in used if not _is_exception(name)} == set()

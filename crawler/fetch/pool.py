@@ -1,4 +1,4 @@
-"""The pooled core: one connector, many endpoints. With `origin` the only importer of aiohttp's client.
+"""The pooled core: one connector, many endpoints. With `origin` and `handler` the only importer of aiohttp's client.
 
 aiohttp's connector and parser are used without its session, which would cost as much again (decision 0023): `connect`
 gives a connection, `ResponseHandler` reads the answers on it, `socket_factory` sees every dial.
@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -29,6 +29,7 @@ from crawler.fetch import ResolveError, Stats
 from crawler.fetch.addresses import Guard, literal
 from crawler.fetch.budget import Budget
 from crawler.fetch.faults import WEB, fault_of
+from crawler.fetch.handler import Handler
 from crawler.fetch.headers import LONGEST, merged, sendable, sent_to_all, sent_to_seeds
 from crawler.fetch.http import Deadlines, Exchange, Watch
 from crawler.fetch.origin import Origin
@@ -98,6 +99,7 @@ class FetchPool:
             socket_factory=self._dial,
             ssl=self._ssl or True,
         )
+        self._connector._factory = partial(Handler, asyncio.get_running_loop())  # type: ignore[assignment]  # a subclass
         return self
 
     async def __aexit__(
