@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -22,26 +21,17 @@ def export(file: Path, target: Path, sql: str, force: bool, raw: bool) -> None:
     """Write rows of FILE to TARGET: .jsonl, .json or .csv."""
     import sqlite3
 
+    from crawler.cli.newfile import new_file
     from crawler.cli.output import write_rows
     from storage.reader import open_reader
 
     form = FORMATS.get(target.suffix)
     if form is None:
         raise click.UsageError(f"{target.name}: no such format; use {', '.join(FORMATS)}")
-    if target.exists() and not force:
-        raise click.UsageError(f"{target} exists; --force overwrites it")
-    part = target.with_name(target.name + ".part")
     try:
-        with open_reader(file) as reader, part.open("w", encoding="utf-8", newline="") as out:
+        with open_reader(file) as reader, new_file(target, force=force) as out:
             names, rows = reader.query(sql)
             count = write_rows(names, rows, form, out, raw=raw)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(target)
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise BadSpec(f"SQL: {error}, in: {sql}") from None
-    except OSError as error:
-        raise BadSpec(f"cannot write {target}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
     click.echo(f"{count:,} rows in {target}", err=True)

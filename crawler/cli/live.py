@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from crawler.cli.errors import say
-from crawler.cli.summary import duration
+from crawler.progress import duration
 
 if TYPE_CHECKING:
     from crawler.progress import Snapshot

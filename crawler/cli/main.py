@@ -21,6 +21,7 @@ COMMANDS = {
     "show": "crawler.cli.show",
     "explain": "crawler.cli.explain",
     "export": "crawler.cli.export",
+    "report": "crawler.cli.report",
     "purge": "crawler.cli.purge",
     "demo": "crawler.cli.demo",
 }

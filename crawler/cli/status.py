@@ -22,7 +22,7 @@ DEFERRED = """SELECT count(*) FROM (
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 def status(file: Path, as_json: bool) -> None:
     """How the crawl stands: counts, rate, what bounds it now, how long it may take."""
-    from crawler.cli.summary import duration
+    from crawler.progress import duration
     from crawler.text import printable
     from storage.reader import open_reader
 

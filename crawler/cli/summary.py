@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crawler.cli.errors import say
-from crawler.progress import plural
+from crawler.progress import duration, plural
 from crawler.text import discreet, printable
 
 if TYPE_CHECKING:
@@ -32,20 +32,6 @@ TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY qu
 BUDGETS = """SELECT h.name, u.detail, count(*) FROM url u JOIN host h ON h.id = u.host
 WHERE u.outcome = 'skipped' AND u.reason IN ('limit', 'trap') AND u.detail LIKE 'over --%'
 GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 5"""
-
-
-def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 d 4 h``."""
-    whole = round(seconds)
-    if whole < 10:
-        return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
 def print_ending(ending: Ending, file: Path, as_json: bool) -> None:
