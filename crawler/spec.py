@@ -150,7 +150,7 @@ class CrawlSpec:
                 found.append(("allow_private", f"{error}; write it like 10.0.0.0/8"))
         if self.proxy is not None and {*'#?"\\'} & {*self.proxy.rpartition("@")[0]}:
             found.append(("proxy", "write # ? \" and \\ in its user and password as %23 %3F %22 and %5C"))
-        elif self.proxy is not None and not re.fullmatch(r"https?://[^\s/#?\"\\]+/?", self.proxy):
+        elif self.proxy is not None and not _well_formed(self.proxy):
             found.append(("proxy", f"{_masked(self.proxy)} is not of the form http://host:port"))
         elif self.proxy is not None and "…@" in self.proxy:
             found.append(("proxy", "its user and password are not stored in the file; give --proxy again"))
@@ -210,6 +210,16 @@ class CrawlSpec:
     def changed(self, **options: Any) -> CrawlSpec:
         """This spec with some settings replaced; unknown names and wrong types raise BadSpec."""
         return from_mapping({**{f.name: getattr(self, f.name) for f in fields(self)}, **options})
+
+
+def _well_formed(proxy: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(proxy)
+        return re.fullmatch(r"https?://[^\s/#?\"\\]+/?", proxy) is not None and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no number, or one beyond 65535
+        return False
 
 
 def _masked(proxy: str) -> str:

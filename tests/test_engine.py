@@ -640,6 +640,7 @@ async def test_an_exception_in_the_loop_stops_the_crawl_and_is_the_loops(serve: 
         (["http://127.0.1.1/"], {"include": ("(",)}, "include"),
         (["http://127.0.1.1/"], {"connections": 0}, "connections"),
         (["http://127.0.1.1/"], {"max_pages": "7"}, "max_pages"),
+        (["http://127.0.1.1/"], {"proxy": "http://127.0.0.1:99999"}, "proxy"),
     ],
     ids=str,
 )

@@ -211,9 +211,14 @@ async def test_h6_interim_answers_are_passed_over(answers: int) -> None:
     assert server.connections == 1
 
 
-async def test_a_switch_of_protocols_ends_the_connection() -> None:
-    """101 nobody asked for is an answer like another; its connection is not used again."""
-    switch = hostile.held(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
+@pytest.mark.parametrize("upgrade", [b"Connection: upgrade\r\nUpgrade: x\r\n", b""])
+async def test_h11_a_switch_of_protocols_ends_the_connection(upgrade: bytes) -> None:
+    """101 nobody asked for is an answer like another; its connection is not used again, also where it names no protocol."""
+
+    async def switch(peer: Peer) -> None:
+        while await peer.asked():
+            await peer.send(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
+
     async with Hostile(switch) as server, FetchPool(CrawlSpec(), [split(server.url())], deadlines=LONG) as pool:
         outcomes = [await pool.fetch(Visit(server.url(), split(server.url()))) for _ in range(2)]
     assert {outcome.status for outcome in outcomes} == {101}

@@ -216,7 +216,7 @@ class FetchPool:
             if not 100 <= answer.code < 200 or answer.code == 101:  # the others are interim (RFC 9110 §15.2)
                 break
         await self._receive(turn, protocol, answer, body)
-        if body.at_eof():
+        if body.at_eof() and answer.code != 101:  # what follows a 101, also one without an Upgrade, is no answer of ours
             connection.release()
             if protocol.is_connected():
                 self._idle[protocol] = None
