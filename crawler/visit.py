@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from storage.links import NO_LINKS, Link, Links
-from storage.model import Place, Role
+from storage.model import Place, Role, record
 
 
 class Kind(Enum):
@@ -113,7 +113,7 @@ RETRY: Mapping[str, Retry] = {
 """The whole retry policy, by reason (FAULTS H, N). A reason that is not here is final at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """What a fetch came to.
 
@@ -158,7 +158,7 @@ FOLLOWED = frozenset(
 """Link kinds that are followed (CONTRACT §2); the others are edges only."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Extract:
     """What parsing found in a body, with the body itself digested and packed for storing.
 

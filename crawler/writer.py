@@ -39,7 +39,7 @@ class Writer:
         self._held: list[Settlement] = []
         self._oldest = 0.0
         self._weight = 0
-        self._room = asyncio.Condition()
+        self._room = asyncio.Event()
         self._news = asyncio.Event()
         self._closing = False
 
@@ -49,12 +49,13 @@ class Writer:
 
     async def put(self, settlement: Settlement) -> None:
         """Hand over a settlement; durable when `on_commit` has been called with it."""
-        async with self._room:
-            await self._room.wait_for(lambda: len(self._held) < 2 * BATCH and self._weight < WEIGHT)
-            if not self._held:
-                self._oldest = self._clock.now()
-            self._held.append(settlement)
-            self._weight += weight(settlement)
+        while len(self._held) >= 2 * BATCH or self._weight >= WEIGHT:
+            self._room.clear()
+            await self._room.wait()
+        if not self._held:
+            self._oldest = self._clock.now()
+        self._held.append(settlement)
+        self._weight += weight(settlement)
         self._news.set()
 
     async def run(self) -> None:
@@ -88,9 +89,8 @@ class Writer:
         start = self._clock.now()
         await self._store.commit(batch, now=self._clock.wall(), tally=self._tally())
         self._oldest = start  # what came meanwhile is no older
-        async with self._room:
-            self._weight -= sum(map(weight, batch))
-            self._room.notify_all()
+        self._weight -= sum(map(weight, batch))
+        self._room.set()
         await self._on_commit(batch)
 
 

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 JsonObject = Mapping[str, Any]
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def record(cls: type[T]) -> type[T]:
+    """A value that is made for each page. Only mypy keeps it frozen: at run time that takes 2 to 3 µs for 16 fields."""
+    return dataclass(slots=True)(cls)
 
 
 class Place(NamedTuple):
@@ -48,7 +55,7 @@ class Role:
         return Role(min(self.level, other.level), self.hosts | other.hosts)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Queued:
     """A URL of the frontier: what a visit needs to know. ``due_at`` already counts the origin's robots.txt retry."""
 
@@ -75,7 +82,7 @@ class OriginRow:
     failures: int = 0  # consecutive, for the back-off
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HostRow:
     """A host as stored: its politeness clock, its block, its counters, its origins. ``id`` 0: not stored yet."""
 
@@ -127,7 +134,7 @@ class LinkRow(NamedTuple):
     role: Role | None = None  # the target is a sitemap; said by the settlements of robots.txt files and sitemaps only
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BodyRow:
     """A body, content-addressed: SHA-256 of what was decoded, and how ``data`` is packed ('raw' or 'zstd')."""
 
@@ -137,7 +144,7 @@ class BodyRow:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FetchRow:
     """One attempt. ``outcome``: 'page', 'redirect', 'failure', 'robots', 'sitemap'. Metadata columns are for pages."""
 
@@ -159,12 +166,13 @@ class FetchRow:
     address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """Everything that changes when one visit ends. It is committed whole or not at all.
 
     ``url_id`` is None for our own robots.txt visits, whose URL is ``place``. ``due_at`` None: settled; otherwise the URL
     stays queued until then. ``outcome``/``reason``/``detail`` become the URL's; outcome None leaves them as they are.
+    Not frozen, for the frontier adds the clocks: a copy with them takes 6 µs.
     """
 
     place: Place

@@ -101,12 +101,16 @@ class RuleSet:
         return best
 
     def _literal(self, path: str, best: Rule | None) -> Rule | None:
-        found = [self._exact.get(path)]
+        exact = self._exact.get(path)
+        if exact and (best is None or exact.rank > best.rank):
+            best = exact
         for length in self._lengths:
             if length > len(path):
                 break
-            found.append(self._prefixes.get(path[:length]))
-        return max((rule for rule in (best, *found) if rule), key=_RANK, default=None)
+            rule = self._prefixes.get(path[:length])
+            if rule and (best is None or rule.rank > best.rank):
+                best = rule
+        return best
 
     def _glob(self, path: str, best: Rule | None, finds: int) -> tuple[Rule | None, int]:
         """The deciding rule so far, and how many finds are left."""

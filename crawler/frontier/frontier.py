@@ -199,7 +199,8 @@ class Frontier:
         address = host.address
         known = address is not None and not address.name.startswith("?")
         clock = (address.name, self._times.wall(address.next_at)) if address and known else None
-        return replace(settlement, host=row_of(host, self._times), address=clock, hops=visit.hops)
+        settlement.host, settlement.address, settlement.hops = row_of(host, self._times), clock, visit.hops
+        return settlement
 
     def _respected(self, host: Host, visit: Visit, outcome: Outcome, extract: Extract) -> Extract:
         state = host.robots.get(visit.place.origin)
