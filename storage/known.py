@@ -10,6 +10,7 @@ from __future__ import annotations
 from storage.links import Verdict
 
 MOST = 60_000  # targets in each of two generations: about 300 bytes each
+LONGEST = 256  # characters of a path that is remembered: with all of 4,096 a hostile site would have 500 MB of it
 NEVER = 1 << 30  # a depth beyond all others
 
 Key = tuple[int, str]  # origin's id, path
@@ -33,6 +34,8 @@ class Known:
         return found
 
     def learn(self, key: Key, id_: int, depth: int | None, state: State) -> None:
+        if len(key[1]) > LONGEST:
+            return
         if len(self.young) >= MOST:
             self.young, self._old = {}, self.young
         self.young[key] = id_, NEVER if depth is None else depth, state

@@ -185,6 +185,7 @@ class SqliteStore:
             if connection is not None:
                 await connection.close()
         self._reader = self._db = None
+        self._memory.forget()  # from now on another process may purge the file
         self._lock.release()
 
     async def begin(

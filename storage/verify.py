@@ -62,7 +62,10 @@ class Verification:
     @property
     def large(self) -> bool:
         """Whether the file is too large to be checked wholly."""
-        return self._path.stat().st_size > LARGE
+        try:
+            return self._path.stat().st_size > LARGE
+        except FileNotFoundError:  # moved away meanwhile; the connections still hold it
+            return False
 
     def run(self) -> StoreError | None:
         """What is wrong; None: nothing that was found in time."""

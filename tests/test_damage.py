@@ -129,6 +129,13 @@ def test_d12_the_check_is_bounded(whole: Path, tmp_path: Path, monkeypatch: pyte
     assert verify.Verification(file, 0.0).run() is None
 
 
+def test_d12_a_file_that_is_moved_away_meanwhile_is_no_bug(whole: Path, tmp_path: Path) -> None:
+    """The check finds nothing where nothing is; the run goes on with the file that it has open."""
+    gone = verify.Verification(tmp_path / "gone.db")
+    assert not gone.large
+    assert gone.run() is None
+
+
 @pytest.mark.parametrize(
     "sql", ["DROP INDEX url_queue", "DROP TRIGGER url_moved", "DROP VIEW links", "DROP VIEW links; CREATE VIEW links AS SELECT 1"]
 )

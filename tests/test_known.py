@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from storage.commit import Facts, apply, plant
 from storage.discovery import TARGET
-from storage.known import MOST, Known, moved
+from storage.known import LONGEST, MOST, Known, moved
 from storage.links import NOTED, Judged, Link, Links, Verdict
 from storage.memory import Memory
 from storage.model import LinkRow, Place, Role, Settlement
@@ -134,6 +134,23 @@ def test_no_more_is_remembered_than_two_generations() -> None:
         assert known.get((1, "/0")) is not None
     assert known.get((1, f"/{MOST}")) is None
     assert sum(1 for _ in _kept(known)) <= 2 * MOST
+
+
+def test_long_paths_are_not_remembered() -> None:
+    """T5: URLs of 4,096 characters, which only a hostile site has by the thousand, would take 500 MB: beyond 256 none is kept,
+    and its links mean what they meant."""
+    known = Known()
+    for size in (LONGEST, LONGEST + 1, 4096):
+        known.learn((1, "x" * size), size, 1, True)
+    assert [len(path) for _, path in _kept(known)] == [256]
+    links = Judged(Links.of([Link(Place(*SEED[:2], "/" + "x" * 300), "a")]), [1], [Verdict(True)])
+    with closing(fresh()) as db:
+        memory = Memory()
+        plant(db, memory, [SEED], now=1)
+        for n in (1, 2):
+            apply(db, memory, [Settlement(SEED, 1, n - 1, "page", links=links)], Facts(n, 1, None, n))
+        assert db.execute("SELECT id, depth, due_at FROM url WHERE id > 1").fetchall() == [(2, 1, 1)]
+        assert db.execute("SELECT * FROM link").fetchall() == [(1, 2, "a", None, None, 1)]
 
 
 def _kept(known: Known) -> Iterator[tuple[int, str]]:

@@ -18,6 +18,8 @@ from crawler.cli.purge import host_name, host_of
 from storage import open_reader
 from storage import purge as purging
 from storage.lock import FileLock
+from storage.model import Place
+from storage.sqlite import SqliteStore
 from storage.store import StoreError
 from tests.conftest import Serve
 from tests.test_cli import cli, sh
@@ -118,6 +120,22 @@ async def test_v5_every_url_is_still_in_exactly_one_view(serve: Serve, crawl_fil
     assert ask(crawl_file, counters) == ask(crawl_file, truth)
 
 
+async def test_v5_a_store_that_was_closed_remembers_nothing_of_its_file(tmp_path: Path) -> None:
+    """Between close and open a host is purged, and its ids are given to others: the next commit asks the file."""
+    seeds = [Place("http://a.test", "a.test", "/"), Place("http://b.test", "b.test", "/")]
+    store = SqliteStore(tmp_path / "crawl.db")
+    async with store:
+        await store.plant(seeds, now=1)
+    purging.purge(store.path, ["b.test"], host_of)
+    with closing(sqlite3.connect(store.path)) as db:
+        db.execute("DELETE FROM exclusion")
+        db.commit()
+    async with store:
+        await store.plant([Place("http://c.test", "c.test", "/"), *seeds], now=2)
+    urls = "SELECT o.name || u.path, h.name, u.id FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host"
+    assert sorted(ask(store.path, urls)) == [(f"http://{n}.test/", f"{n}.test", i) for n, i in (("a", 1), ("b", 3), ("c", 2))]
+
+
 async def test_v5_a_purged_host_is_never_asked_again(serve: Serve, crawl_file: Path) -> None:
     """Neither as a link met later, nor as a redirect, nor as a seed that is typed again: no request, a reason instead."""
     web = await crawled(serve, crawl_file)
@@ -163,8 +181,6 @@ async def test_v5_a_kill_in_the_midst_leaves_old_or_new(serve: Serve, crawl_file
 
 
 async def open_and_close(file: Path) -> None:
-    from storage.sqlite import SqliteStore
-
     async with SqliteStore(file):
         pass
 
