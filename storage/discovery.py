@@ -56,7 +56,7 @@ REFUSE = """UPDATE url SET outcome = 'skipped', reason = t.reason, detail = t.de
 WHERE url.id = +t.id AND t.reason IS NOT NULL AND url.due_at IS NULL
   AND (url.outcome IS NULL OR url.outcome = 'skipped' AND t.reason NOT IN ('nofollow', 'sitemaps')
        AND (url.reason IN ('nofollow', 'sitemaps') OR url.reason = 'redirects' AND t.reason <> 'redirects'
-            OR url.reason = 'depth' AND t.reason IN ('limit', 'trap')))"""
+            OR url.reason = 'depth' AND t.reason IN ('limit', 'trap') AND t.detail IS NOT :same))"""
 SEED = """UPDATE url SET seed = 1 FROM temp.target t WHERE url.id = +t.id AND t.seed"""
 STALE = """SELECT u.id FROM json_each(?) e JOIN url u ON u.id = e.value->>0
 WHERE u.depth < e.value->>1 OR u.hops < e.value->>2"""
@@ -232,7 +232,7 @@ def move(
         db.execute(LOAD, (to_json(rows),))
         changed = _ids(db, NEARER)
         db.execute(PROMOTE, limit)
-        db.execute(REFUSE)
+        db.execute(REFUSE, limit)
         db.execute(SEED)
     visits = to_json([[s.url_id, s.depth, s.hops] for s in batch if s.url_id is not None and s.links])
     nearer = changed | _ids(db, STALE, (visits,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from storage import open_reader
 from storage.repeats import MOST, SAME
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve
-from tests.store_contract import NOW, link, page, place, queue, start
+from tests.store_contract import NOW, link, page, place, queue, redirect, start
 from tests.test_engine import ask, asked, run
 from tests.web import Answer, Request, Site
 from tests.web import page as html
@@ -62,6 +63,24 @@ async def test_t3_a_better_page_admits_what_such_a_page_named(store: SqliteStore
     assert sorted(row.place.path for row in await queue(store)) == ["/gem", "/honest"]
     await store.commit([page(honest, link("/only0"), content=b"y")], now=NOW)
     assert sorted((row.place.path, row.depth) for row in await queue(store)) == [("/gem", 1), ("/only0", 1)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_t3_such_a_page_takes_nothing_from_what_an_honest_one_named(store: SqliteStore, together: bool) -> None:
+    """What is only too deep for now stays so, though such a page links to it too: a shorter way to it brings it in."""
+    await start(store, *(place(f"/{n}") for n in range(MOST + 1)), place("/far"), place("/late"), max_depth=1)
+    rows = {row.place.path: row for row in await queue(store)}
+    far, late = rows.pop("/far"), rows.pop("/late")
+    *many, last = [page(row, content=b"x") for row in rows.values()]
+    last = replace(last, links=(link("/x"),))
+    await store.commit([*many, page(far, link("/a"), content=b"y")], now=NOW)
+    [honest] = [row for row in await queue(store) if row.place.path == "/a"]
+    for batch in [[page(honest, link("/x"), content=b"z"), last]] if together else [[page(honest, link("/x"))], [last]]:
+        await store.commit(batch, now=NOW)
+    with open_reader(store.path) as reader:
+        assert reader.one("SELECT reason FROM skipped WHERE url LIKE '%/x'") == ("depth",)
+    await store.commit([redirect(late, link("/a", kind="redirect", step=0))], now=NOW)
+    assert [(row.place.path, row.depth) for row in await queue(store)] == [("/x", 1)]
 
 
 async def test_p6_p7_what_was_cut_is_said_in_the_row(serve: Serve, crawl_file: Path) -> None:
