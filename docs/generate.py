@@ -24,6 +24,8 @@ from crawler.cli.main import COMMANDS, cli
 HERE = Path(__file__).resolve().parent
 SCHEMA = HERE.parent / "storage" / "schema.sql"
 VIEWS = HERE.parent / "storage" / "views.sql"
+DERIVED = HERE.parent / "storage" / "derived.sql"
+INDEX = HERE.parent / "storage" / "index.sql"
 
 HEAD = """# The crawl file
 
@@ -54,6 +56,7 @@ COLUMNS = {
     "blocked_until": "the whole host is left alone until then; NULL: never blocked",
     "bytes": "received on the wire",
     "charset": "the encoding the body was read as",
+    "click_depth": "clicks from a seed",
     "connections": "opened",
     "crawl_delay": "seconds, as robots.txt asks; NULL: it does not",
     "data": "JSON: what parsing and your extractor found",
@@ -84,6 +87,7 @@ COLUMNS = {
     "next_fetch_at": "not asked again before",
     "outcome": "`page`, `redirect`, `failure` or `robots`",
     "pages": "URLs whose latest response was 2xx",
+    "pagerank": "the share of a random reader's time",
     "parse": "why it was not (wholly) parsed: `timeout`, `memory`, `crash`, …; NULL: parsed",
     "priority": "smaller goes first",
     "queued": "URLs waiting",
@@ -117,9 +121,9 @@ COLUMNS = {
 
 def schema() -> str:
     """docs/schema.md."""
-    text = SCHEMA.read_text("utf-8") + VIEWS.read_text("utf-8").replace("CREATE TEMP VIEW", "CREATE VIEW")
+    text = "".join(path.read_text("utf-8").replace("CREATE TEMP VIEW", "CREATE VIEW") for path in (SCHEMA, VIEWS, DERIVED))
     parts = [HEAD, "## Views\n"]
-    for view, columns in _views(text):
+    for view, columns in _views():
         above = re.search(rf"((?:^-- .*\n)+)CREATE VIEW {view} ", text, re.M)
         about = re.sub(r"^-- ", "", above[1], flags=re.M).replace("\n", " ").strip() if above else ABOUT[view]
         parts.append(f"### {view}\n\n{_sentence(about)}\n\n| column | meaning |\n|---|---|\n"
@@ -134,11 +138,15 @@ def schema() -> str:
     return "\n".join(parts)
 
 
-def _views(text: str) -> list[tuple[str, list[str]]]:
+def _views() -> list[tuple[str, list[str]]]:
     """Each view and its columns, as SQLite understands them."""
     with closing(sqlite3.connect(":memory:")) as db:
-        db.executescript(text)
-        names = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY rowid")]
+        db.execute("ATTACH ':memory:' AS derived")
+        db.executescript(INDEX.read_text("utf-8").replace("TABLE ", "TABLE derived."))
+        for path in (SCHEMA, VIEWS, DERIVED):
+            db.executescript(path.read_text("utf-8"))
+        there = "SELECT name FROM {} WHERE type = 'view' ORDER BY rowid"
+        names = [name for kept in ("sqlite_schema", "sqlite_temp_schema") for (name,) in db.execute(there.format(kept))]
         return [(name, [row[1] for row in db.execute(f"PRAGMA table_info({name})")]) for name in names]
 
 

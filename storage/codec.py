@@ -10,6 +10,9 @@ else:
     from backports import zstd
 
 
+UNREADABLE = (ValueError, zstd.ZstdError)  # what `unpack` may raise of a damaged body
+
+
 def unpack(codec: str, data: bytes) -> bytes:
     """The decoded body. Raises ValueError for a codec this version does not know."""
     if codec == "raw":

@@ -16,9 +16,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage import index
 from storage.lock import FileLock
 from storage.migrate import prepare
-from storage.store import StoreError, StoreUnreadable
+from storage.store import StoreError, StoreLocked, StoreUnreadable
 from storage.text import to_json
 
 PRAGMAS = """PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
@@ -92,7 +93,7 @@ def purge(path: Path, names: Sequence[str], host_of: Callable[[str], str | None]
     """
     if not path.is_file():
         raise StoreUnreadable(f"{path}: no such file")
-    with _locked(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
+    with _locked(path), _without_index(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
         before = _size(path)
         prepare(db, path)
         try:
@@ -112,6 +113,20 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _without_index(path: Path) -> Iterator[None]:
+    """The index goes first and as a whole, and is not made anew of the rows that go: it holds the same texts."""
+    side = index.path_of(path)
+    try:
+        with _locked(side):
+            index.wipe(path)
+            yield
+    except StoreLocked:
+        raise StoreLocked(f"{side} is being written by another process; nothing was purged") from None
+    except OSError as error:
+        raise StoreError(f"{side} could not be removed: {error.strerror}; nothing was purged") from error
 
 
 def _remove(db: sqlite3.Connection, names: Sequence[str], host_of: Callable[[str], str | None]) -> dict[str, int]:

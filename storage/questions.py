@@ -102,5 +102,24 @@ _ALL = (
         "pages with the same body, byte for byte",
         "SELECT url, same_as, size FROM exact_duplicates ORDER BY same_as, url",
     ),
+    Question(
+        "duplicates",
+        "pages with the same body, or nearly the same text",
+        "SELECT url, kind, distance, same_as FROM duplicates ORDER BY same_as, url",
+        derived=True,
+    ),
+    Question(
+        "click-depth",
+        "the hundred pages that take most clicks from a seed; first those no click leads to",
+        "SELECT click_depth, url FROM click_depth WHERE outcome = 'page' "
+        "ORDER BY click_depth IS NOT NULL, click_depth DESC, url LIMIT 100",
+        derived=True,
+    ),
+    Question(
+        "pagerank",
+        "the hundred pages a reader who follows links at random is most often on",
+        "SELECT pagerank, url FROM pagerank WHERE outcome = 'page' ORDER BY pagerank DESC, url LIMIT 100",
+        derived=True,
+    ),
 )
 QUESTIONS = {question.name: question for question in _ALL}

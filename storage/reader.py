@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from storage import index
 from storage.codec import unpack
 from storage.lock import holder
 from storage.migrate import check
@@ -149,10 +150,11 @@ def _look(db: sqlite3.Connection, path: Path) -> None:
     """Set the connection up; StoreUnreadable unless the file is a crawl."""
     try:
         db.execute("PRAGMA busy_timeout = 30000")
-        db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # a file that SQL attached could be written
         _, _, empty = check(db, path)
         if not empty:
             db.executescript(VIEWS.read_text("utf-8"))
+            index.attach(db, path)
+        db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # a file that SQL attached could be written
     except Errors as error:
         raise StoreUnreadable(str(told(error, path))) from None
     if empty:

@@ -332,7 +332,7 @@ def test_export_names_the_formats_it_knows(stored: tuple[Path, str], tmp_path: P
         assert (done.code, "Traceback" in done.err) == (2, False)
 
 
-@pytest.mark.parametrize("command", ["status", "query", "show", "explain", "export", "resume", "add"])
+@pytest.mark.parametrize("command", ["status", "query", "show", "explain", "export", "resume", "add", "search", "index"])
 def test_a_file_that_is_no_crawl_is_exit_2(tmp_path: Path, command: str) -> None:
     """Missing, no database, or empty: exit 2, the path in the sentence, nothing changed or made."""
     more = {
@@ -341,6 +341,7 @@ def test_a_file_that_is_no_crawl_is_exit_2(tmp_path: Path, command: str) -> None
         "explain": ["http://x/"],
         "export": [tmp_path / "o.csv"],
         "add": ["http://127.0.0.1/"],
+        "search": ["word"],
     }
     letter = tmp_path / "letter.db"
     letter.write_text("dear mother")

@@ -18,6 +18,8 @@ COMMANDS = {
     "fetch": "crawler.cli.fetch",
     "status": "crawler.cli.status",
     "query": "crawler.cli.query",
+    "search": "crawler.cli.search",
+    "index": "crawler.cli.index",
     "show": "crawler.cli.show",
     "explain": "crawler.cli.explain",
     "export": "crawler.cli.export",

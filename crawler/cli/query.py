@@ -17,7 +17,7 @@ def _list(context: click.Context, _: click.Parameter, asked: bool) -> None:
 
     width = max(map(len, QUESTIONS))
     for question in QUESTIONS.values():
-        click.echo(f"{question.name.ljust(width)}  {question.about}")
+        click.echo(f"{question.name.ljust(width)}  {question.about}{' (brings the index up to date)' * question.derived}")
     context.exit()
 
 
@@ -38,18 +38,27 @@ def query(file: Path, sql: str, form: str, raw: bool) -> None:
     import sqlite3
     import sys
 
+    from crawler.cli.errors import say
+    from crawler.cli.index import bring_up_to_date
     from crawler.cli.output import write_rows
+    from storage import index
     from storage.questions import QUESTIONS
     from storage.reader import open_reader
 
     text = sys.stdin.read() if sql == "-" else sql
     if text in QUESTIONS:
+        if QUESTIONS[text].derived:
+            bring_up_to_date(file, graph=True)
         text = QUESTIONS[text].sql
     elif re.fullmatch(r"[a-z]+(-[a-z]+)+", text):
         raise BadSpec(f"there is no ready-made question {text!r}; `crawler query --list` names them")
+    needed = next((name for name in index.NAMES if re.search(rf"\b{name}\b", text)), None)
     with open_reader(file) as reader:
+        if needed and (late := index.behind(reader.db, "graph")):
+            say(f"{late:,} request{'s' * (late > 1)} not in the index yet; to bring it up to date: crawler index {file}")
         try:
             names, rows = reader.query(text)
             write_rows(names, rows, form, raw=raw)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            raise BadSpec(f"SQL: {error}, in: {text}") from None
+            hint = f" (it needs the index; run: crawler index {file})" if f"{error}" == f"no such table: {needed}" else ""
+            raise BadSpec(f"SQL: {error}{hint}, in: {text}") from None
