@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+_BOOTTIME: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 def _running() -> int:
     """ns since some moment, the time in which the machine slept included."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime_ns(clock)
+    return time.clock_gettime_ns(_BOOTTIME)
 
 
 class Clock(Protocol):

@@ -55,13 +55,16 @@ class Standing:
     @property
     def trouble(self) -> str:
         """What is wrong with the host, in words; "" when nothing is."""
-        found = (
-            (self.failures >= BREAKER_AT, f"no answer to {self.failures} requests in a row"),
-            (self.throttled, f"{self.throttled} times in a row it answered 429 or 503"),
-            (self.slowed, f"server errors: a request each {self.slowed:.1f} s"),
-            (self.redirecting, f"most answers are redirects: {REDIRECTING:g} times the delay"),
-        )
-        return "; ".join(words for holds, words in found if holds)
+        found = []
+        if self.failures >= BREAKER_AT:
+            found.append(f"no answer to {self.failures} requests in a row")
+        if self.throttled:
+            found.append(f"{self.throttled} times in a row it answered 429 or 503")
+        if self.slowed:
+            found.append(f"server errors: a request each {self.slowed:.1f} s")
+        if self.redirecting:
+            found.append(f"most answers are redirects: {REDIRECTING:g} times the delay")
+        return "; ".join(found)
 
     def after(self, outcome: Outcome, base: float, *, blocked: bool) -> Standing:
         """The standing after this outcome. ``base``: its delay in s when it behaves. ``blocked``: it is being left alone
