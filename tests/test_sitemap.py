@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.parse.sitemap import MAX_SIZE, MAX_URLS, parse
+from crawler.parse import SITEMAP_SIZE
+from crawler.parse.sitemap import MAX_URLS, parse
 from crawler.url import canonical
 
 AT = "https://example.org/maps/sitemap.xml"
@@ -281,7 +282,7 @@ def test_r10_bomb(layers: int) -> None:
     assert [e.url for e in result.urls] == [A]
     assert result.truncated == "size"
     assert peak < 8 << 20
-    assert MAX_SIZE == 50 << 20
+    assert SITEMAP_SIZE == 50 << 20
 
 
 @given(st.binary(max_size=400), st.sampled_from([b"", b"<urlset>", b"<urlset><url><loc>", b"\x1f\x8b\x08", codecs.BOM_UTF16_LE]))

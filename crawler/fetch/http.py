@@ -18,7 +18,7 @@ from crawler.fetch import robots
 from crawler.fetch.budget import SMALL, Budget, Share
 from crawler.fetch.decode import Decoder, Preview, codings, decoder
 from crawler.fetch.headers import Headers, kept, named
-from crawler.parse.sitemap import MAX_SIZE
+from crawler.parse import SITEMAP_SIZE
 from crawler.spec import CrawlSpec
 from crawler.visit import Fault, Kind, Outcome, Visit
 
@@ -57,7 +57,7 @@ class Phase(Enum):
     BODY = "minimum rate"
 
 
-_CAPS = {Kind.ROBOTS: robots.LIMIT + 1, Kind.SITEMAP: MAX_SIZE}  # bytes; the one more tells of a cut (R1, R10)
+_CAPS = {Kind.ROBOTS: robots.LIMIT + 1, Kind.SITEMAP: SITEMAP_SIZE}  # bytes; the one more tells of a cut (R1, R10)
 _READ = ("location", "content-encoding", "transfer-encoding")
 _LATE = {
     Phase.QUEUED: Fault.TIMEOUT,

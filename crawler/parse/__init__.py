@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+SITEMAP_SIZE = 50 << 20  # bytes of a sitemap, unpacked (sitemaps.org; R10)
 OUT_OF_MEMORY = 86  # exit status of a parse worker; any number the interpreter does not use itself
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from xml.parsers import expat
 
+from crawler.parse import SITEMAP_SIZE
 from crawler.parse.stream import Unpacked
 from crawler.url import InvalidUrl, Joiner
 from storage.model import Place
 
-MAX_SIZE = 50 << 20  # bytes, unpacked (sitemaps.org; R10)
 MAX_URLS = 50_000  # of a file
 MAX_URL = 4_096  # characters (P7)
 MAX_LASTMOD = 64  # characters; a W3C date has 29 at most
@@ -62,7 +62,7 @@ def parse(body: bytes, url: str) -> Sitemap:
 
     Source: sitemaps.org/protocol.html; RSS 2.0 and 1.0; RFC 4287.
     """
-    file = Unpacked(body, MAX_SIZE)
+    file = Unpacked(body, SITEMAP_SIZE)
     texts = file.texts()
     found = _Found(url)
     first = next(texts, "")
