@@ -17,6 +17,7 @@ from crawler.descriptors import fitted
 from crawler.engine import Ending, Engine, OnProgress
 from crawler.exclude_file import ExcludeFile
 from crawler.fetch.addresses import literal
+from crawler.fetch.tls import late_authorities
 from crawler.log import exposed, log
 from crawler.parse.pool import ParsePool
 from crawler.spec import BUDGET_SETTINGS, BadSpec, CrawlSpec, from_mapping
@@ -95,7 +96,8 @@ async def run_async(
             note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
         asked = replace(spec, seeds=tuple(dict.fromkeys(p.url for p in places)))  # canonical: who logs in is not stored
         spec = fitted(spec, note)
-        from crawler.fetch.pool import FetchPool  # 0.2 s of aiohttp: for who fetches, and before workers want the cores
+        with late_authorities():
+            from crawler.fetch.pool import FetchPool  # 0.1 s: for who fetches, and before workers want the cores
 
         parser = await stack.enter_async_context(ParsePool(spec.parsers, spec.extractor))
         fetcher = await stack.enter_async_context(FetchPool(spec, [*known, *places]))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from crawler.api import run_async
 from crawler.fetch.http import Deadlines
 from crawler.fetch.pool import FetchPool
+from crawler.fetch.tls import late_authorities
 from crawler.spec import CrawlSpec
 from crawler.url import split
 from crawler.visit import RETRY, Fault, Outcome, Visit
@@ -118,7 +121,66 @@ async def test_h17_a_server_without_tls_is_a_tls_fault() -> None:
     assert not server.requests
 
 
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """The one authority this system trusts, as OpenSSL is told: by the environment."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    return authority
+
+
+@pytest.mark.parametrize(("stranger", "fault"), [(False, None), (True, Fault.TLS)])
+async def test_h17_authorities_are_loaded_with_the_first_connection(
+    system: trustme.CA, stranger: bool, fault: Fault | None
+) -> None:
+    """A context made as aiohttp's is when it is imported: it trusts nobody before it is used, then whom the system trusts."""
+    with late_authorities():
+        context = ssl.create_default_context()
+    assert context.cert_store_stats()["x509_ca"] == 0
+    async with Hostile(hostile.echo, tls=_issued(trustme.CA() if stranger else system)) as site:
+        async with FetchPool(CrawlSpec(), [split(site.url())], deadlines=LONG, ssl_context=context) as pool:
+            assert (await pool.fetch(Visit(site.url(), split(site.url())))).fault is fault
+    assert context.cert_store_stats()["x509_ca"] == 1
+
+
+def test_h17_late_authorities_are_loaded_for_sockets_too_and_only_late_ones_are_late(system: trustme.CA) -> None:
+    """Whoever shares the process finds the `ssl` module as it was, and in contexts made meanwhile what they asked for."""
+    with late_authorities():
+        context, of_a_server = ssl.create_default_context(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        of_a_server.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+    with socket.socket() as plain:
+        context.wrap_socket(plain, server_hostname="localhost").close()
+    contexts = (context, of_a_server, ssl.create_default_context())
+    assert [(type(c), c.cert_store_stats()["x509_ca"]) for c in contexts] == [(ssl.SSLContext, 1)] * 3
+
+
 # --- in a crawl
+
+
+TWO_CRAWLS = """
+import sys
+from crawler.api import run
+from crawler.spec import CrawlSpec
+
+for number, seed in enumerate(sys.argv[2:]):
+    spec = CrawlSpec(seeds=(seed,), robots="ignore", delay=0.0, patience=0.0, parse_workers=0)
+    found = run(spec, sys.argv[1] + str(number))
+    from aiohttp.connector import _SSL_CONTEXT_VERIFIED as context
+
+    print(found.counts.pages, context.cert_store_stats()["x509_ca"])
+"""
+
+
+async def test_h17_a_crawl_loads_the_systems_authorities_when_it_meets_https(
+    system: trustme.CA, crawl_file: Path
+) -> None:
+    """With aiohttp's own context: a crawl of plain http never loads them, one of https does, and trusts them."""
+    async with Hostile(hostile.echo) as plain, Hostile(hostile.echo, tls=_issued(system)) as site:
+        command = (sys.executable, "-c", TWO_CRAWLS, str(crawl_file), plain.url("/a"), site.url("/b"))
+        crawling = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert (await crawling.communicate())[0].splitlines() == [b"1 0", b"1 1"]
 
 
 @contextmanager
