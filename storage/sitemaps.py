@@ -25,8 +25,8 @@ ASSIGN = """UPDATE url SET role = e.value->>1, due_at = :now,
   reason = iif(outcome = 'failure', reason, NULL), detail = iif(outcome = 'failure', detail, NULL),
   parent = iif(depth IS NULL, coalesce(e.value->>2, url.parent), url.parent)
 FROM json_each(:rows) e WHERE url.id = e.value->>0"""
-NAMED_URLS = """SELECT coalesce(sum(f.data->>'urls'), 0) FROM url u JOIN fetch f ON f.id = u.last
-WHERE u.role IS NOT NULL AND f.outcome = 'sitemap' AND u.host = ? AND u.id <> ?"""
+NAMED_URLS = f"""SELECT coalesce(sum(min(max(f.data->>'urls', 0), {MAX_URLS})), 0) FROM url u JOIN fetch f ON f.id = u.last
+WHERE u.role IS NOT NULL AND f.outcome = 'sitemap' AND u.host = ? AND u.id <> ?"""  # noqa: S608 - a parse worker may say any number
 SPENT = f"the sitemaps of a host may name {MAX_URLS:,} URLs"
 LAST = """SELECT id FROM url WHERE host = ? AND role IS NOT NULL AND outcome IS NOT 'skipped'
 ORDER BY id LIMIT 1 OFFSET ?"""

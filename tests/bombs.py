@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -92,5 +93,6 @@ _DEEDS: Mapping[str, Callable[[str], Any]] = {
     "bytes": lambda url: {"raw": b"x"},
     "none": lambda url: None,
     "huge": lambda url: {"text": "x" * (300 << 10)},
+    "deep": lambda url: {"list": json.loads("[" * 300 + "]" * 300)},
     "nested": lambda url: {"tree": {"a": [1, "é", None]}},
 }

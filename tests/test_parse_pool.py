@@ -284,6 +284,7 @@ async def test_p6_answers_are_trimmed_to_4_mib(pool: ParsePool) -> None:
         ("bytes", "error: TypeError"),
         ("none", "error: TypeError"),
         ("huge", "error: the extractor returned"),
+        ("deep", "error: TypeError: Recursion"),
     ],
 )
 async def test_an_extractor_that_fails_costs_its_data_only(pool: ParsePool, deed: str, reason: str) -> None:
@@ -451,6 +452,7 @@ def test_answers_are_never_trusted(text: bytes) -> None:
         ("digest", "00"),
         ("codec", "exec"),
         ("data", []),
+        ("data", {"deep": json.loads("[" * 900 + "]" * 900)}),
         ("dropped", "x"),
     ],
 )

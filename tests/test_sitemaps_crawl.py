@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from crawler import visit
 from crawler.api import finished
 from crawler.cli.explain import explanation, lines
 from storage import open_reader, sitemaps
+from storage.migrate import SCHEMA
 from tests.conftest import Serve
 from tests.test_engine import ask, asked, paths, run, spec_of
 from tests.test_sitemap import bomb
@@ -247,6 +251,19 @@ async def test_r13_nesting_and_cycles(serve: Serve, crawl_file: Path) -> None:
     assert paths(web, crawl_file) == ["/", "/a"]
     assert Counter(asked(web)) == Counter(["/", "/0.xml", "/0b.xml", "/0c.xml", "/1.xml", "/2.xml", "/a"])
     assert ask(crawl_file, "SELECT url, reason FROM skipped") == [(web.url("/3.xml"), "trap")]
+
+
+@pytest.mark.parametrize("said", [(1 << 63) - 1, -(1 << 63), 1e308, "many", None, [1]])
+def test_r13_any_number_of_urls_may_be_said(said: object) -> None:
+    """A parse worker that was taken over says how many URLs its files named: no sum of that ends the crawl."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(SCHEMA.read_text("utf-8"))
+        for n in (1, 2, 3):
+            db.execute("INSERT INTO url (id, host, origin, path, last, role) VALUES (?1, 1, 1, ?1, ?1, 'sitemap 0')", (n,))
+            db.execute(
+                "INSERT INTO fetch (id, url, run, at, outcome, elapsed_ms, attempt, wire_size, data) "
+                "VALUES (?1, ?1, 1, 1, 'sitemap', 1, 1, 1, ?2)", (n, json.dumps({"urls": said})))
+        assert 0 <= int(db.execute(sitemaps.NAMED_URLS, (1, 0)).fetchone()[0]) <= 3 * sitemaps.MAX_URLS
 
 
 async def test_r13_files_and_urls_of_a_host(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

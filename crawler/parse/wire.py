@@ -81,6 +81,7 @@ def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
         raise TypeError("a text is no text")
     if not isinstance(header["data"], dict) or len(digest := bytes.fromhex(header["digest"])) != 32:
         raise TypeError("data or digest")
+    orjson.dumps(header["data"])  # raises for what is nested too deep to be stored
     codec = header["codec"]
     if codec not in ("raw", "zstd"):
         raise ValueError(f"codec {codec!r}")

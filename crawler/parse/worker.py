@@ -27,6 +27,7 @@ from crawler.parse.html import Headers, Packed, read
 from crawler.parse.mime import sniff
 from crawler.visit import Extract
 from storage.links import Link, Links
+from storage.text import to_json
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -121,6 +122,7 @@ def _ask(extractor: Extractor, tree: Any, url: str) -> tuple[Mapping[str, Any], 
     try:
         data = dict(extractor(tree, url))
         text = json.dumps(data, allow_nan=False)
+        orjson.dumps(orjson.loads(to_json(data)))  # raises for what is nested too deep for whoever reads it
     except MemoryError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's function may raise anything; the page is kept
