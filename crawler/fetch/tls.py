@@ -1,7 +1,7 @@
 """The system's certificate authorities, loaded when a connection needs them and not before.
 
-aiohttp makes its TLS context when it is imported, authorities and all: 55 ms of the 0.4 s until the first request,
-and of no use to a crawl of plain http.
+aiohttp makes two TLS contexts when it is imported, authorities and all: 55 ms of the 0.4 s until the first request, and
+of no use to a crawl of plain http.
 """
 
 from __future__ import annotations
@@ -11,36 +11,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_load = ssl.SSLContext.set_default_verify_paths
+
 
 class _Late(ssl.SSLContext):
     """A context whose authorities are still to be loaded. It trusts nobody until then."""
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        self._load()
+        self._ready()
         return self.wrap_bio(*args, **options)
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
-        self._load()
+        self._ready()
         return self.wrap_socket(*args, **options)
 
-    def _load(self) -> None:
+    def _ready(self) -> None:
         self.__class__ = ssl.SSLContext  # type: ignore[assignment]
-        self.load_default_certs()
+        _load(self)
 
 
 @contextmanager
 def late_authorities() -> Iterator[None]:
-    """What asks for the system's authorities meanwhile (a context that checks servers) gets them with its first use."""
-    load = ssl.SSLContext.load_default_certs
+    """Contexts that ask for the system's authorities meanwhile get them with their first use."""
 
-    def later(context: ssl.SSLContext, purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> None:
-        if type(context) is ssl.SSLContext and purpose is ssl.Purpose.SERVER_AUTH:
+    def later(context: ssl.SSLContext) -> None:
+        if type(context) is ssl.SSLContext:
             context.__class__ = _Late
         else:
-            load(context, purpose)
+            _load(context)
 
-    ssl.SSLContext.load_default_certs = later  # type: ignore[assignment, method-assign]
+    ssl.SSLContext.set_default_verify_paths = later  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        ssl.SSLContext.load_default_certs = load  # type: ignore[method-assign]
+        ssl.SSLContext.set_default_verify_paths = _load  # type: ignore[method-assign]
