@@ -22,6 +22,7 @@ from crawler.report.chains import walks
 from crawler.report.facts import HISTOGRAMS, binned
 from crawler.report.page import page as report_of
 from crawler.spec import CrawlSpec
+from storage.questions import QUESTIONS
 from storage.reader import open_reader
 from storage.sqlite import SqliteStore
 from tests.killing import environment
@@ -94,7 +95,7 @@ def test_report_tells_what_a_known_web_holds(known: tuple[Path, str], html: Lexb
     assert gone[1:3] == ["404 Not Found", "3"]
     assert f"{root} as “0”" in gone[3]
     lost = next(row for row in cells(html, "broken") if row[0] == f"{root}lost")
-    assert (lost[2], lost[3].count("/n/"), lost[3].endswith("and 2 more links")) == ("7", 5, True)
+    assert (lost[2], lost[3].count("/n/"), lost[3].endswith("and 2 more pages")) == ("7", 5, True)
     assert "1 chain of two redirects or more, 1 loop" in said(html, "redirects")
     loop, chain = cells(html, "redirects")
     assert loop[2].startswith("never")
@@ -120,13 +121,14 @@ def test_report_says_of_each_problem_why_and_what_to_do(html: LexborHTMLParser) 
         assert re.match(r"[\d,]+ ", problem.css_first(".count").text())
         assert "What to do: " in problem.text()
         assert problem.css("tbody tr")
+        assert problem.css_first("code").text().removeprefix("crawler query crawl.db ") in QUESTIONS
         assert html.css_first(f'.look a[href="#{problem.id}"]')
 
 
 def test_report_plots_have_figures_as_text(html: LexborHTMLParser) -> None:
     """The plots, each an image with a sentence that holds its figures."""
     told = [svg.attributes["aria-label"] or "" for svg in html.css("svg[role=img]")]
-    assert len(told) + len(html.css("figure .none")) == 7  # hosts that answer within half a millisecond are not slow
+    assert len(told) + len(html.css("figure .none")) == 9  # hosts that answer within half a millisecond are not slow
     assert any(label.startswith("Pages by depth: 0: 1,") for label in told), told
     assert any("404 Not Found: " in label for label in told)
     assert all(svg.css("text") for svg in html.css("svg"))
@@ -231,7 +233,7 @@ async def test_report_of_a_crawl_that_has_nothing(tmp_path: Path) -> None:
     with open_reader(file) as reader:
         html = LexborHTMLParser(report_of(reader, 0.0))
     assert html.css("section.problem") == []
-    assert len(html.css("figure .none")) == 7
+    assert len(html.css("figure .none")) == 9
     assert "It has not begun." in html.body.text()
 
 

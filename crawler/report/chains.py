@@ -30,10 +30,12 @@ class Chain:
     status: int | None = None
 
 
-def chains(reader: Reader) -> list[Chain]:
-    """All chains, loops first, then the longest; the first `KEPT` with their URLs, of the others only that they are."""
-    found = sorted(walks(dict(rows(reader, HOPS, MOST))), key=lambda way: (not _loops(way), -len(way)))
-    return [_told(reader, way, i < KEPT) for i, way in enumerate(found)]
+def chains(reader: Reader) -> tuple[list[Chain], bool]:
+    """The chains, loops first, then the longest; the first `KEPT` with their URLs, of the others only that they are. And
+    whether these are all: no more than `MOST` redirects to redirects are looked at."""
+    hops = rows(reader, HOPS, MOST)
+    found = sorted(walks(dict(hops)), key=lambda way: (not _loops(way), -len(way)))
+    return [_told(reader, way, i < KEPT) for i, way in enumerate(found)], len(hops) < MOST
 
 
 def walks(after: Mapping[int, int]) -> Iterator[list[int]]:

@@ -20,15 +20,17 @@ PAGE = """CREATE TEMP TABLE page AS SELECT u.id, u.host, u.depth, u.seed, f.titl
   f.elapsed_ms, f.mime, f.parse, f.truncated
 FROM main.url u JOIN main.fetch f ON f.id = u.last WHERE u.outcome = 'page'"""
 INLINK = "CREATE TEMP TABLE inlink (url INTEGER PRIMARY KEY, n INTEGER)"
-COUNT_INLINKS = """INSERT INTO temp.inlink SELECT dst, count(*) FROM main.link
-WHERE kind IN ('a', 'area', 'frame', 'iframe', 'redirect', 'refresh', 'next', 'prev') AND src <> dst GROUP BY dst"""
+COUNT_INLINKS = """INSERT INTO temp.inlink SELECT dst, count(DISTINCT src) FROM main.link
+WHERE kind IN ('a', 'area', 'frame', 'iframe', 'redirect', 'refresh') AND src <> dst GROUP BY dst"""  # as the view inlinks has it
 STAY = "CREATE TEMP TABLE stay (run INTEGER PRIMARY KEY, start INTEGER, shift INTEGER)"
 STAYS = "SELECT run, min(at), max(at) FROM main.fetch GROUP BY run ORDER BY run"
 RATE = """SELECT (f.at - s.start + s.shift) / ?, count(*) FROM main.fetch f JOIN temp.stay s ON s.run = f.run
 GROUP BY 1 ORDER BY 1"""
 ANSWERS = """SELECT status, reason, count(*) FROM main.fetch WHERE outcome NOT IN ('robots', 'sitemap')
 GROUP BY 1, iif(status IS NULL, reason, NULL) ORDER BY 3 DESC LIMIT 9"""
-SLOW_HOSTS = "SELECT name, latency FROM main.host WHERE latency > 0 AND pages > 0 ORDER BY latency DESC, name LIMIT 8"
+SLOW_HOSTS = "SELECT name, latency FROM main.host WHERE latency > 0 AND pages > 0 ORDER BY latency DESC, name LIMIT 6"
+KINDS = "SELECT coalesce(mime, 'not said'), count(*) FROM temp.page GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 6"
+BUSY_HOSTS = "SELECT name, pages FROM main.host WHERE pages > 0 ORDER BY pages DESC, name LIMIT 6"
 REASONS = "SELECT reason, count(*), min(id) FROM main.url WHERE outcome = ? GROUP BY 1 ORDER BY 2 DESC LIMIT 20"
 PLACE = "SELECT o.name || u.path FROM main.url u JOIN main.origin o ON o.id = u.origin WHERE u.id = ?"
 RUNS = "SELECT count(*), sum(requests), sum(connections), sum(reused), sum(bytes) FROM main.run"
@@ -55,12 +57,12 @@ HISTOGRAMS = (
               range(1, 10), ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9+")),
     Histogram("Pages by size", "bytes received", "SELECT size, count(*) FROM temp.page GROUP BY 1",
               (1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000),
-              ("<1 kB", "–4 kB", "–16 kB", "–64 kB", "–256 kB", "–1 MB", ">1 MB")),
+              ("<1 kB", "1 kB+", "4 kB+", "16 kB+", "64 kB+", "256 kB+", "1 MB+")),
     Histogram("Pages by time", "from the request to the last byte", "SELECT elapsed_ms, count(*) FROM temp.page GROUP BY 1",
-              (50, 100, 200, 500, 1_000, 2_000, 5_000), ("<50 ms", "–100", "–200", "–500", "–1 s", "–2 s", "–5 s", ">5 s")),
+              (50, 100, 200, 500, 1_000, 2_000, 5_000), ("<50 ms", "50+", "100+", "200+", "500+", "1 s+", "2 s+", "5 s+")),
     Histogram("Pages by links to them", "links from other pages",
               "SELECT coalesce(i.n, 0), count(*) FROM temp.page p LEFT JOIN temp.inlink i ON i.url = p.id GROUP BY 1",
-              (1, 2, 3, 6, 11, 31, 101), ("0", "1", "2", "3–5", "6–10", "–30", "–100", ">100")),
+              (1, 2, 3, 6, 11, 31, 101), ("0", "1", "2", "3–5", "6–10", "11–30", "31–100", "101+")),
 )  # fmt: skip
 
 

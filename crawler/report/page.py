@@ -23,7 +23,8 @@ def page(reader: Reader, now: float) -> str:
     with facts.snapshot(reader):
         found = problems(reader)
         title = f"Crawl report: {reader.path.name}"
-        body = joined(_head(reader, title), _look(found), _plots(reader), _problems(found), _reasons(reader), _foot(now))
+        told = (_look(found), _plots(reader), _problems(found, reader.path.name), _reasons(reader))
+        body = joined(_head(reader, title), *told, _foot(now))
     style = Safe(files("crawler.report").joinpath("style.css").read_text("utf-8"))
     allowed = b64encode(sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
@@ -94,24 +95,27 @@ def _plots(reader: Reader) -> Safe:
         plots.line("Requests a second", rates, ("0", duration(spent / 1000)), "time spent crawling, without pauses between runs"),
         plots.bars("What was answered (each attempt)", answers),
         *(plots.columns(told.title, facts.histogram(reader, told), told.axis) for told in facts.HISTOGRAMS),
+        plots.bars("Pages by kind", facts.rows(reader, facts.KINDS)),
+        plots.bars("Hosts with most pages", facts.rows(reader, facts.BUSY_HOSTS)),
         plots.bars("Slowest hosts (usual time to answer)", facts.rows(reader, facts.SLOW_HOSTS), " ms"),
     ]  # fmt: skip
     return tag("section", tag("h2", "The crawl in pictures"), tag("div", *drawn, class_="plots"))
 
 
-def _problems(found: list[Problem]) -> Safe:
-    return joined(tag("h2", "Problems, and where they are") if any(p.count for p in found) else None,
-                  *(_problem(p) for p in found if p.count))  # fmt: skip
+def _problems(found: list[Problem], file: str) -> Safe:
+    bad = [p for p in found if p.count]
+    return joined(tag("h2", "Problems, and where they are"), *(_problem(p, file) for p in bad)) if bad else Safe()
 
 
-def _problem(p: Problem) -> Safe:
-    part = f" Below are the first {SHOWN}." if p.count > SHOWN else None
+def _problem(p: Problem, file: str) -> Safe:
+    first = f"These are the first {SHOWN}. All of them: " if p.count > SHOWN else "As rows: "
     return tag(
         "section",
         tag("h3", p.title),
         tag("p", tag("span", f"{p.found}.", class_="count"), f" {p.why}", class_="lead"),
-        tag("p", tag("strong", "What to do: "), p.todo, part, class_="lead"),
+        tag("p", tag("strong", "What to do: "), p.todo, class_="lead"),
         p.where,
+        tag("p", first, tag("code", f"crawler query {file} {p.query}"), class_="soft"),
         class_="problem",
         id=p.anchor,
     )
@@ -137,6 +141,5 @@ def _reasons(reader: Reader) -> Safe:
 def _foot(now: float) -> Safe:
     return tag(
         "footer",
-        tag("p", f"Made {_day(now * 1000)} by poolcrawl {VERSION}. Tables show the first 20 of their kind; crawler query "
-            "has all of them. Values in addresses that look like secrets are shown as …"),
+        tag("p", f"Made {_day(now * 1000)} by poolcrawl {VERSION}. Values in addresses that look like secrets are shown as …"),
     )  # fmt: skip

@@ -21,7 +21,7 @@ def columns(title: str, rows: Rows, axis: str) -> Safe:
         tall, middle = (FLOOR - TOP) * n / most, round((i + 0.5) * step, 1)
         parts += [
             _box(i * step + 3, FLOOR - tall, step - 6, tall),
-            _text(middle, FLOOR - tall - 5, short(n), "value"),
+            _text(middle, FLOOR - tall - 5, short(n) if n else "", "value"),
             _text(middle, FLOOR + 15, label, "label"),
         ]
     parts += [_rule(0, FLOOR, WIDE), _text(WIDE / 2, HIGH - 6, axis, "axis")]
@@ -76,7 +76,7 @@ def short(n: float) -> str:
 def _figure(title: str, high: float, parts: list[Safe], rows: Rows, unit: str = "") -> Safe:
     told = ", ".join(f"{printable(label)}: {short(n)}{unit}" for label, n in rows)
     drawing = tag("svg", *parts, viewBox=f"0 0 {WIDE} {high:g}", role="img", aria_label=f"{title}: {told or 'nothing yet'}")
-    return tag("figure", tag("figcaption", title), drawing if rows else tag("p", "Nothing yet.", class_="none"))
+    return tag("figure", tag("figcaption", title), drawing if rows else tag("p", "Nothing to show.", class_="none"))
 
 
 def _box(x: float, y: float, wide: float, high: float, kind: str = "bar") -> Safe:

@@ -58,6 +58,7 @@ class Problem:
     found: str  # how many, in words
     why: str
     todo: str
+    query: str  # the ready-made question that has all of them (storage.questions)
     where: Safe
 
 
@@ -86,12 +87,13 @@ def broken(reader: Reader) -> Problem:
         "broken", "Broken links", count, f"{words.addresses(count)} gave an error instead of a page",
         "Whoever follows such a link is stuck, and search engines think less of the pages that hold it.",
         "Correct the link on the pages named, or bring the missing page back, or redirect its address to where it went.",
-        table(["address", "what happens", "links", "stands on"], found, frozenset({2})),
+        "broken-links",
+        table(["address", "what happens", "pages", "stands on"], found, frozenset({2})),
     )  # fmt: skip
 
 
 def _referrers(reader: Reader) -> dict[int, list[tuple[int, str]]]:
-    """The first pages that link to each of the chosen; the links are gone through until all are named."""
+    """The first pages that link to each of the chosen, from one look through all links: no index leads from target to page."""
     found: dict[int, list[tuple[int, str]]] = {}
     for dst, src, text in reader.query(REFERRER)[1]:
         here = found.setdefault(dst, [])
@@ -104,20 +106,22 @@ def _named(reader: Reader, named: list[tuple[int, str]], n: int, seed: bool) -> 
     lines = [tag("li", link(place(reader, src)), " as “", foreign(text), "”") if text and text.strip()
              else tag("li", link(place(reader, src))) for src, text in named]  # fmt: skip
     if n > len(named):
-        lines.append(tag("li", f"and {plural(n - len(named), 'more link')}"))
+        lines.append(tag("li", f"and {plural(n - len(named), 'more page')}"))
     if seed:
         lines.append(tag("li", "a start of this crawl"))
     return tag("ul", *lines)
 
 
 def redirected(reader: Reader) -> Problem:
-    found = chains(reader)
+    found, all_of_them = chains(reader)
     loops = sum(chain.loop for chain in found)
     return Problem(
         "redirects", "Redirect chains and loops", len(found),
-        f"{plural(len(found) - loops, 'chain')} of two redirects or more, {plural(loops, 'loop')}",
+        f"{'' if all_of_them else 'At least '}{plural(len(found) - loops, 'chain')} of two redirects or more, "
+        f"{plural(loops, 'loop')}",
         "Each redirect costs a visitor another wait. A loop never arrives: browsers give up on it with an error.",
         "Let the first address redirect straight to the last one, and link to the last one.",
+        "redirect-chains",
         table(["from", "on the way", "arrives at"], [_chain(chain) for chain in found if chain.urls]),
     )  # fmt: skip
 
@@ -141,7 +145,8 @@ def same_titles(reader: Reader) -> Problem:
         "titles", "Pages with the same title", groups,
         f"{plural(pages, 'page')} share {plural(groups, 'title')} with another page of the same host",
         "In search results, bookmarks and tabs nobody can tell these pages apart.",
-        "Give each page a title of its own; where the pages are the same, see the next part.",
+        "Give each page a title of its own; where the pages are the same, see the part above.",
+        "duplicate-titles",
         table(["title", "pages", "for example"], [[foreign(t), f"{n:,}", _two(reader, a, z)] for t, n, a, z, *_ in found],
               frozenset({1})),
     )  # fmt: skip
@@ -156,6 +161,7 @@ def same_bodies(reader: Reader) -> Problem:
         "The same page at several addresses divides its links and its readers, and is fetched again for nothing.",
         "Choose one address and redirect the others to it, or name it with rel=canonical. Many copies of a short page are "
         "often an error page that answers 200.",
+        "exact-duplicates",
         table(["for example", "pages", "size"], [[_two(reader, a, z), f"{n:,}", words.size(size)] for size, n, a, z, *_ in found],
               frozenset({1, 2})),
     )  # fmt: skip
@@ -172,6 +178,7 @@ def untitled(reader: Reader) -> Problem:
         "untitled", "Pages without a title", count, f"{plural(count, 'HTML page')} without a title",
         "Search results and browser tabs show a bare address, and screen readers have nothing to announce.",
         "Give each page a <title> that says what it is about.",
+        "missing-titles",
         _pages(reader, ["page", "size"], [[url, words.size(size)] for url, size, _ in found]),
     )  # fmt: skip
 
@@ -183,6 +190,7 @@ def slow(reader: Reader) -> Problem:
         "slow", "Slow pages", count, f"{plural(count, 'page')} took {SLOW_MS / 1000:g} s or longer",
         "Visitors leave while they wait, and a crawler that is polite gets through fewer pages.",
         "See what these pages wait for: a database, another server, or their own size.",
+        "slow-pages",
         _pages(reader, ["page", "time", "received"], [[u, f"{ms / 1000:.1f} s", words.size(size)] for u, ms, size, _ in found]),
     )  # fmt: skip
 
@@ -194,6 +202,7 @@ def large(reader: Reader) -> Problem:
         "large", "Large pages and files", count, f"{words.addresses(count)} sent 1 MB or more",
         "On a telephone they are slow and may cost money; each fetch of them loads your server.",
         "Compress text (gzip, brotli), shrink pictures, and divide very long pages.",
+        "large-pages",
         _pages(reader, ["address", "received", "size", "kind"],
                [[u, words.size(wire), words.size(size), foreign(mime)] for u, wire, size, mime, _ in found]),
     )  # fmt: skip
@@ -206,6 +215,7 @@ def orphans(reader: Reader) -> Problem:
         "orphans", "Orphans: pages that no page links to", count, f"{plural(count, 'page')} known from a sitemap only",
         "A visitor cannot get there by following links, and search engines take such a page for unimportant.",
         "Link to it from a page where a reader would look for it, or take it out of the sitemap.",
+        "orphans",
         _pages(reader, ["page", "title"], [[url, foreign(title)] for url, title, _ in found]),
     )  # fmt: skip
 
@@ -217,6 +227,7 @@ def cut(reader: Reader) -> Problem:
         "cut", "Pages that were read only in part", count, f"{plural(count, 'page')} cut short or not wholly parsed",
         "Links in the part that is missing were not followed, so this crawl may lack what they lead to.",
         "If these pages matter, raise --max-body or --timeout and crawl again.",
+        "not-parsed",
         _pages(reader, ["page", "why"], [[url, words.partly(parse, truncated)] for url, parse, truncated, _ in found]),
     )  # fmt: skip
 
@@ -229,6 +240,7 @@ def trouble(reader: Reader) -> Problem:
         "hosts", "Hosts in trouble", count, f"{plural(count, 'host')} gave trouble",
         "What is on them is missing from this crawl.",
         "Look whether they answer in a browser; crawler resume tries again what is still queued.",
+        "hosts",
         table(["host", "what is wrong", "queued"],
               [[foreign(host), foreign(what or (closed if robots == "unreachable" else "")), f"{queued:,}"]
                for host, what, robots, queued, *_ in found], frozenset({2})),
