@@ -21,7 +21,9 @@ from crawler.api import run_async
 from crawler.report.chains import walks
 from crawler.report.facts import HISTOGRAMS, binned
 from crawler.report.page import page as report_of
+from crawler.report.words import FAILED
 from crawler.spec import CrawlSpec
+from crawler.visit import Fault
 from storage.questions import QUESTIONS
 from storage.reader import open_reader
 from storage.sqlite import SqliteStore
@@ -153,6 +155,11 @@ def test_report_follows_redirects(after: dict[int, int], expected: list[list[int
     assert list(walks(after)) == expected
 
 
+def test_report_has_words_for_every_fault() -> None:
+    """No reason of a failure that the fetch core knows reaches a reader as its short name."""
+    assert {fault.value for fault in Fault} - {*FAILED} <= {"local", "offline"}  # which are ours, and never final
+
+
 # --- safe
 
 
@@ -209,7 +216,7 @@ def test_o3_a_browser_runs_nothing_of_a_report(known: tuple[Path, str], tmp_path
 # --- the file
 
 
-def test_report_appears_whole_and_for_you_alone(known: tuple[Path, str], tmp_path: Path) -> None:
+def test_v3_a_report_appears_whole_and_for_you_alone(known: tuple[Path, str], tmp_path: Path) -> None:
     """Mode 0600, nothing beside it, not in the place of another without --force; exit 2 and a sentence where it cannot be."""
     target = tmp_path / "report.html"
     assert sh("report", known[0], "-o", target).code == 0
