@@ -86,6 +86,16 @@ async def test_o1_search_results_cannot_draw(serve: Serve, crawl_file: Path) -> 
     assert not RAW & set(done.out + done.err)
 
 
+async def test_search_says_what_it_left_out(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More pages than are shown, or than are ranked, are counted on stderr; so is nothing at all."""
+    await crawled(serve, crawl_file)
+    assert (await do("search", crawl_file, "cat", "--limit", "1")).err == "the best 1 of 3 pages; --limit shows more\n"
+    monkeypatch.setattr("storage.index.RANKED", 2)
+    done = await do("search", crawl_file, "cat")
+    assert (done.out.count("http://"), "the best 2 of the first 2 pages that match" in done.err) == (2, True)
+    assert (await do("search", crawl_file, "unicorn")).err == "no page has unicorn\n"
+
+
 async def test_search_sees_what_came_since(serve: Serve, crawl_file: Path) -> None:
     """New and changed pages are indexed with the next search, those that are gone leave it; nothing is read twice."""
     web = await crawled(serve, crawl_file)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from storage.index import Hit
 
 
 @click.command()
@@ -25,7 +29,7 @@ def search(file: Path, words: tuple[str, ...], limit: int, as_json: bool, no_upd
     from crawler.cli.index import bring_up_to_date
     from crawler.cli.output import write_rows
     from crawler.spec import BadSpec
-    from storage.index import behind
+    from storage.index import RANKED, Hit, behind
     from storage.index import search as searching
     from storage.reader import open_reader
     from storage.store import StoreLocked
@@ -41,19 +45,22 @@ def search(file: Path, words: tuple[str, ...], limit: int, as_json: bool, no_upd
         if late:
             say(f"{late:,} request{'s' * (late > 1)} not in the index yet; to bring it up to date: crawler index {file}")
         try:
-            names, rows = searching(reader.db, words, limit)
-            found = list(rows)
+            found, matches = searching(reader.db, words, limit)
         except sqlite3.Error as error:
             raise BadSpec(f"{file}.index cannot be searched: {error}; delete it, it is made anew") from None
     if as_json:
-        write_rows(names, found, "json")
+        write_rows(list(Hit._fields), found, "json")
     else:
         _show(found)
     if not found:
         say(f"no page has {' '.join(words)}")
+    elif matches >= RANKED:
+        say(f"the best {len(found):,} of the first {RANKED:,} pages that match; more words narrow it down")
+    elif matches > len(found):
+        say(f"the best {len(found):,} of {matches:,} pages; --limit shows more")
 
 
-def _show(found: list[tuple[str, str | None, str, float]]) -> None:
+def _show(found: list[Hit]) -> None:
     from crawler.text import printable
 
     for number, (url, title, snippet, _) in enumerate(found):
