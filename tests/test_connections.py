@@ -132,6 +132,25 @@ def test_h9_x2_a_body_that_breaks_while_it_waits_for_memory_is_no_bug(run: Run) 
     run(main())
 
 
+def test_a_cancelled_fetch_passes_its_turn_on(run: Run) -> None:
+    """Cancelled at whatever step, also between being called and going: the next in the queue is fetched."""
+
+    async def main() -> None:
+        async with Hostile(hostile.echo) as server:
+            async with FetchPool(CrawlSpec(connections=1), [split(server.url())]) as pool:
+                for steps in range(15):
+                    fetches = [asyncio.create_task(_fetched(server, pool, f"/{steps}-{n}")) for n in range(3)]
+                    for _ in range(steps):
+                        await asyncio.sleep(0)
+                    fetches[0].cancel()
+                    fetches[1].cancel()
+                    async with asyncio.timeout(2):
+                        assert (await fetches[2]).body == f"/{steps}-2".encode()
+                    await asyncio.gather(*fetches, return_exceptions=True)
+
+    run(main())
+
+
 def test_x2_a_connection_keeps_nothing_of_the_page_that_opened_it(run: Run) -> None:
     """A thousand idle connections may not hold a thousand bodies: what a fetch took in is freed with its outcome."""
 

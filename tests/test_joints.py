@@ -36,6 +36,7 @@ CALLED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[str, ...]]] =
     "TCPConnector()": (aiohttp.TCPConnector, (), ("limit", "limit_per_host", "keepalive_timeout", "use_dns_cache", "resolver",
                                                   "socket_factory", "ssl")),
     "TCPConnector.connect": (aiohttp.TCPConnector.connect, ("self", "request", [], "timeout"), ()),
+    "TCPConnector._release_waiter": (aiohttp.TCPConnector._release_waiter, ("self",), ()),
     "ClientRequest()": (aiohttp.ClientRequest, ("GET", "url"), ("headers",)),
     "ClientRequest.update_proxy": (aiohttp.ClientRequest.update_proxy, ("self", "proxy", None, {}), ()),
     "ClientTimeout()": (aiohttp.ClientTimeout, (), ("total", "sock_connect")),

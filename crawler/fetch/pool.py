@@ -189,7 +189,11 @@ class FetchPool:
         validators = {name: value for name, value in turn.exchange.visit.headers.items() if sendable(name, value)}
         again = True
         while True:
-            connection = await self._connector.connect(origin.request, [], _NO_CLOCK)
+            try:
+                connection = await self._connector.connect(origin.request, [], _NO_CLOCK)
+            except asyncio.CancelledError:
+                self._connector._release_waiter()  # it may have been this one's turn; aiohttp calls nobody else then
+                raise
             try:
                 if await self._ask(turn, connection, line + origin.lines(validators)):
                     return
