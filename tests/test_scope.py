@@ -12,7 +12,7 @@ from crawler.frontier.exclusions import Exclusions, parse
 from crawler.frontier.scope import Scope, registrable, same_site
 from crawler.spec import SCOPES, CrawlSpec
 from crawler.url import MAX_LENGTH, admit, split
-from storage.links import Link, Links
+from storage.links import NOTED, Link, Links
 from storage.model import Place
 
 SEED = "https://www.example.co.uk/docs/index.html?from=/x/"
@@ -209,7 +209,8 @@ def test_a_pages_links_are_judged_as_each_by_itself(
         exclusions = Exclusions(parse(text, "list"))
         one.exclude(exclusions)
         all_.exclude(exclusions)
-        assert all_.judge_all(links) == [one.judge(link.place) for link in links]
+        assert all_.judge_all(links, [1] * len(links)) == [one.judge(link.place) for link in links]
+        assert set(all_.judge_all(links, [None] * len(links))) <= {NOTED}
 
 
 def test_judge_is_quick() -> None:

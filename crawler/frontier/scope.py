@@ -13,7 +13,7 @@ from crawler.frontier.exclusions import NOBODY, Exclusions
 from crawler.frontier.traps import SHALLOW, trapped
 from crawler.spec import CrawlSpec
 from crawler.url import MAX_LENGTH, is_address, objection
-from storage.links import Links, Verdict
+from storage.links import NOTED, Links, Verdict
 from storage.model import Place
 
 _KEPT = 100_000  # origins whose standing is remembered: about 30 MB at worst
@@ -73,14 +73,17 @@ class Scope:
             return ADMITTED
         return self._closer(place, standing)
 
-    def judge_all(self, links: Links) -> list[Verdict]:
-        """What `judge` says of each: what holds for a whole origin is asked once. 0.2 µs a link instead of 1.5."""
+    def judge_all(self, links: Links, steps: Sequence[int | None]) -> list[Verdict]:
+        """What `judge` says of each that is followed: what holds for a whole origin is asked once. 0.2 µs a link instead of
+        1.5. ``steps``: None for a link that nobody follows."""
         whole = [self._whole(origin, host) for origin, host in links.sites]
         rooms = [MAX_LENGTH - len(origin) for origin, _ in links.sites]
         found = []
-        for at, path in zip(links.at, links.paths, strict=True):
+        for at, path, step in zip(links.at, links.paths, steps, strict=True):
             verdict = whole[at]
-            if verdict is None or len(path) > rooms[at]:
+            if step is None:
+                verdict = NOTED
+            elif verdict is None or len(path) > rooms[at]:
                 verdict = self.judge(links.place(at, path))
             elif verdict is ADMITTED and path.count("/") >= SHALLOW and trapped(path) is not None:
                 verdict = self.judge(links.place(at, path))  # seeds are exempt

@@ -12,7 +12,7 @@ from crawler.frontier.scope import Scope, same_site
 from crawler.text import without_userinfo
 from crawler.url import InvalidUrl, canonical, split
 from crawler.visit import FOLLOWED, Extract, Outcome, Visit
-from storage.links import NOTED, Judged, Links, Verdict
+from storage.links import Judged, Links, Verdict
 from storage.model import BodyRow, FetchRow, LinkRow, Place, Settlement
 from storage.text import to_json
 
@@ -100,9 +100,7 @@ def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: in
 def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
     """The edges of a page. ``closed``: why none of them is followed."""
     steps = [_STEPS.get(kind) for kind in links.kinds]
-    verdicts = [
-        NOTED if step is None else verdict for step, verdict in zip(steps, scope.judge_all(links), strict=True)
-    ]
+    verdicts = scope.judge_all(links, steps)
     for n, rel in enumerate(links.rels):
         if steps[n] is not None and (closed or (rel is not None and "nofollow" in rel.split())):
             steps[n] = 1 if closed == "sitemaps" else None
