@@ -29,6 +29,7 @@ from storage.reader import open_reader
 from storage.sqlite import SqliteStore
 from tests.killing import environment
 from tests.test_cli import sh
+from tests.test_upgrade import OLD, restored
 from tests.web import TEXT, Answer, Site, Web, page, redirect
 
 EVIL = "\"'></title></style></svg><script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\">\u202e\x1b[2J"
@@ -242,6 +243,14 @@ async def test_report_of_a_crawl_that_has_nothing(tmp_path: Path) -> None:
     assert html.css("section.problem") == []
     assert len(html.css("figure .none")) == 9
     assert "It has not begun." in html.body.text()
+
+
+def test_report_of_a_file_of_an_older_version(tmp_path: Path) -> None:
+    """A file that the program would first have to upgrade is exit 2 and a sentence that says what to do; nothing is written."""
+    file = restored(OLD[-1], tmp_path / "old.db")
+    done = sh("report", file, "-o", tmp_path / "report.html")
+    assert (done.code, "crawler resume" in done.err, "Traceback" in done.err) == (2, True, False)
+    assert not list(tmp_path.glob("report*"))
 
 
 def test_report_while_a_crawl_writes_is_one_moment(known: tuple[Path, str], tmp_path: Path) -> None:
