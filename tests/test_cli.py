@@ -340,6 +340,7 @@ def test_a_file_that_is_no_crawl_is_exit_2(tmp_path: Path, command: str) -> None
         "show": ["http://x/"],
         "explain": ["http://x/"],
         "export": [tmp_path / "o.csv"],
+        "report": ["-o", tmp_path / "o.html"],
         "add": ["http://127.0.0.1/"],
         "search": ["word"],
     }
