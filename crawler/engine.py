@@ -37,6 +37,7 @@ from storage.store import Store, StoreBlocked
 
 WATCH = 1.0  # seconds between two looks at the disk, the exclude file and the progress
 COUNTING = 50  # times as long as counting took, until the next: a sum over all hosts, 60 ms at 100,000
+COUNTED = 30.0  # seconds until the next, at most: a count that waited for the store says nothing about the next one
 BLOCKED_GRACE = 2.0  # as long, while the store cannot be written: what is fetched now is probably lost
 
 
@@ -252,7 +253,7 @@ class Engine:
             if (now := self.clock.now()) >= count_at:
                 with self._excused():
                     self._counts = await self.store.counts()
-                count_at = self.clock.now() + COUNTING * (self.clock.now() - now)
+                count_at = self.clock.now() + min(COUNTING * (self.clock.now() - now), COUNTED)
 
     def _exclusions(self) -> Exclusions:
         return Exclusions(self._purged + (self._exclude.rules if self._exclude else ()))
