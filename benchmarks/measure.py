@@ -102,8 +102,9 @@ def crawler(*arguments: str | Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, with the checkout importable."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    """Ours, with the checkout importable, and compiled once, as an installed package is (100 ms of each start)."""
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**ours, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
 def resident(pid: int) -> int:
