@@ -332,7 +332,9 @@ def test_export_names_the_formats_it_knows(stored: tuple[Path, str], tmp_path: P
         assert (done.code, "Traceback" in done.err) == (2, False)
 
 
-@pytest.mark.parametrize("command", ["status", "query", "show", "explain", "export", "resume", "add", "search", "index"])
+@pytest.mark.parametrize(
+    "command", ["status", "query", "show", "explain", "export", "report", "resume", "add", "search", "index"]
+)
 def test_a_file_that_is_no_crawl_is_exit_2(tmp_path: Path, command: str) -> None:
     """Missing, no database, or empty: exit 2, the path in the sentence, nothing changed or made."""
     more = {
