@@ -50,6 +50,7 @@ ABOUT = {  # views whose statement in the schema has no comment above it
 
 COLUMNS = {
     "address": "the address that answered",
+    "alike": "`exact`: the same body; `near`: nearly the same text",
     "at": "when the request began",
     "attempt": "1 for the first try",
     "attempts": "tries so far",

@@ -15,8 +15,9 @@ FORMAT = 1
 NAMES = ("duplicates", "click_depth", "pagerank")  # of the views in derived.sql
 VIEWS = Path(__file__).with_name("derived.sql")
 LATEST = "SELECT coalesce(max(id), 0) FROM main.fetch"
-CRAWL = """SELECT coalesce((SELECT started_at || ' ' || pid FROM main.run ORDER BY id LIMIT 1), '') || ' '
-|| coalesce((SELECT max(at) FROM main.exclusion), '')"""  # a purge makes it another crawl
+CRAWL = "SELECT coalesce((SELECT started_at || ' ' || pid FROM main.run ORDER BY id LIMIT 1), '')"
+PURGED = "SELECT coalesce(max(at), '') FROM main.exclusion"  # a purge makes it another crawl
+PURGES = "SELECT count(*) FROM main.sqlite_schema WHERE name = 'exclusion'"  # files of version 1 know none
 RANKED = 20_000  # pages that are ranked at most: 2 µs each, and a word that all of 100,000 pages have took 0.15 s
 RANK = """SELECT id, score, count(*) OVER () FROM (
   SELECT rowid AS id, bm25(text, 5.0, 1.0) AS score FROM derived.text WHERE text MATCH ? LIMIT ?)
@@ -107,7 +108,7 @@ def wipe(path: Path) -> None:
 
 def identity(db: sqlite3.Connection) -> str:
     """Whose index it has to be."""
-    return str(one(db, CRAWL))
+    return f"{one(db, CRAWL)} {one(db, PURGED) if one(db, PURGES) else ''}"
 
 
 def one(db: sqlite3.Connection, sql: str) -> Any:

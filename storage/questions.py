@@ -105,7 +105,7 @@ _ALL = (
     Question(
         "duplicates",
         "pages with the same body, or nearly the same text",
-        "SELECT url, kind, distance, same_as FROM duplicates ORDER BY same_as, url",
+        "SELECT url, alike, distance, same_as FROM duplicates ORDER BY same_as, url",
         derived=True,
     ),
     Question(

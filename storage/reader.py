@@ -13,7 +13,7 @@ from typing import Any, Self
 from storage import index
 from storage.codec import unpack
 from storage.lock import holder
-from storage.migrate import check
+from storage.migrate import VERSION, check
 from storage.model import Counts, Place
 from storage.store import StoreUnreadable
 from storage.trouble import Errors, told
@@ -78,6 +78,12 @@ class Reader:
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self.db.execute(sql, parameters).fetchone()
         return row
+
+    @property
+    def outdated(self) -> bool:
+        """The file is of an older version of the schema: some columns of today's views are not there."""
+        row = self.one("PRAGMA main.user_version")
+        return row is not None and int(row[0]) < VERSION
 
     def counts(self) -> Counts:
         return Counts(*(self.one("SELECT * FROM counts") or ()))

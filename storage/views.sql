@@ -1,5 +1,5 @@
 -- Views that are made anew for each reader (`storage.open_reader`, `crawler query`) and are not kept in the file: so
--- every file has them, of whatever age, and they cost a crawl nothing.
+-- a file that was made before them has them too, and they cost a crawl nothing.
 
 -- each page and how many other URLs link or redirect to it
 CREATE TEMP VIEW inlinks AS SELECT

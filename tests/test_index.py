@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import stat
 import subprocess
@@ -19,12 +20,14 @@ from storage import index, open_reader
 from storage import purge as purging
 from storage.lock import FileLock
 from storage.near import near
+from storage.questions import QUESTIONS
 from tests.conftest import Serve
 from tests.killing import environment
 from tests.test_cli import EVIL, RAW, Done, sh
 from tests.test_engine import ask, run
 from tests.test_purge import CANARY, GONE, host_of, raw
 from tests.test_purge import crawled as crawled_for_purge
+from tests.test_upgrade import OLD, restored
 from tests.web import Answer, Site, Web, page
 
 PROSE = " ".join(f"word{n * 7 % 101} and thing{n * 13 % 97}" for n in range(300))
@@ -120,7 +123,7 @@ async def test_near_duplicates_and_measures(serve: Serve, crawl_file: Path) -> N
     done = await do("query", crawl_file, "SELECT * FROM pagerank")
     assert (done.code, f"crawler index {crawl_file}" in done.err) == (2, True)
     assert (await do("index", crawl_file)).code == 0
-    assert ask(crawl_file, "SELECT kind, url, same_as FROM duplicates") == [("near", web.url("/copy"), web.url("/cats"))]
+    assert ask(crawl_file, "SELECT alike, url, same_as FROM duplicates") == [("near", web.url("/copy"), web.url("/cats"))]
     assert dict(ask(crawl_file, "SELECT url, click_depth FROM click_depth")) == {
         web.url(path): int(path != "/") for path in site()}
     assert ask(crawl_file, "SELECT round(sum(pagerank), 9) FROM pagerank") == [(1.0,)]
@@ -188,6 +191,7 @@ async def test_v5_a_purge_takes_the_index_too(serve: Serve, crawl_file: Path) ->
     assert CANARY not in b"".join(p.read_bytes() for p in crawl_file.parent.glob("*.index*"))
     assert "canary" in (await do("search", crawl_file, "canary")).out
     assert CANARY in b"".join(p.read_bytes() for p in crawl_file.parent.glob("*.index*"))
+    os.link(index.path_of(crawl_file), crawl_file.with_name("crawl.db.linked"))  # what is left of it on the disk
     with open_reader(crawl_file):  # a reader of the index is not in the way
         purging.purge(crawl_file, [GONE], host_of)
     assert CANARY not in raw(crawl_file)
@@ -198,7 +202,8 @@ async def test_v5_a_purge_takes_the_index_too(serve: Serve, crawl_file: Path) ->
 async def test_ctrl_c_keeps_what_is_indexed(serve: Serve, crawl_file: Path) -> None:
     """SIGINT ends `index` with 130, without a traceback, and what was committed is not done again."""
     await crawled(serve, crawl_file)
-    script = ("import os, signal; from storage.indexing import Indexing; put = Indexing.put\n"
+    script = ("import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+              "from storage.indexing import Indexing; put = Indexing.put\n"
               "def once(self, *a): put(self, *a); os.kill(os.getpid(), signal.SIGINT)\n"
               "Indexing.put = once; from storage import indexing; indexing.PAGES = 2\n"
               "from crawler.__main__ import main; main()")
@@ -208,6 +213,17 @@ async def test_ctrl_c_keeps_what_is_indexed(serve: Serve, crawl_file: Path) -> N
     with open_reader(crawl_file) as reader:
         assert 0 < (index.behind(reader.db, "text") or 0) < 7
     assert await hits(crawl_file, "noir") == ["/dogs"]
+
+
+@pytest.mark.parametrize("dump", OLD, ids=lambda p: p.stem)
+def test_a_file_of_an_older_version_is_searched_and_asked(tmp_path: Path, dump: Path) -> None:
+    """Without an upgrade, for it is only read; a question that its version has no answer to says so."""
+    file = restored(dump, tmp_path / "crawl.db")
+    assert sh("index", file).code == 0
+    assert sh("search", file, "a").code == 0
+    errors = {name: done.err for name in QUESTIONS if (done := sh("query", file, name)).code}
+    assert errors.keys() == {"hosts", "downgrades", "sitemap-gaps", "not-in-sitemap"}
+    assert all(f"of an older version, without it; crawler resume {file}" in error for error in errors.values())
 
 
 def test_a_text_fits_an_answer_of_a_worker() -> None:

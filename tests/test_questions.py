@@ -32,6 +32,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             "/one": redirect("/two"), "/two": redirect("/three", 302), "/three": page("/a"),
             "/round": redirect("/and-round"), "/and-round": redirect("/round"),
             "/twin-1": TWIN, "/twin-2": TWIN,
+            "/start": page("/a", title="a seed is no orphan"),
             "/lonely": page("/lonely", title="nobody links here"),
         })
         async with Web(site) as web:
@@ -40,7 +41,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             site["/map.xml"] = Answer(body=SITEMAP.format(listed).encode(), headers=(("Content-Type", "application/xml"),))
             site["/robots.txt"] = Answer(body=f"Sitemap: {web.url('/map.xml')}\n".encode(),
                                          headers=(("Content-Type", "text/plain"),))
-            await run_async(CrawlSpec(seeds=(web.url(),), delay=0.0, patience=0.5, parse_workers=0), file)
+            await run_async(CrawlSpec(seeds=(web.url(), web.url("/start")), delay=0.0, patience=0.5, parse_workers=0), file)
             return web.url()[:-1]
 
     return file, asyncio.run(make())
@@ -65,7 +66,7 @@ def test_redirect_chains_end_somewhere_or_go_round(stored: tuple[Path, str]) -> 
 def test_inlinks_count_other_pages_once(stored: tuple[Path, str]) -> None:
     """Each page, with the number of other URLs that link or redirect to it; its own links do not count."""
     assert dict(rows(stored, "SELECT url, inlinks FROM inlinks")) == {
-        "/": 1, "/a": 4, "/three": 1, "/twin-1": 1, "/twin-2": 1, "/lonely": 0}
+        "/": 1, "/a": 5, "/start": 0, "/three": 1, "/twin-1": 1, "/twin-2": 1, "/lonely": 0}
 
 
 def test_orphans_and_sitemap_coverage(stored: tuple[Path, str]) -> None:
@@ -74,7 +75,7 @@ def test_orphans_and_sitemap_coverage(stored: tuple[Path, str]) -> None:
     assert set(rows(stored, "SELECT url, sitemap, lastmod, outcome, status FROM sitemap_coverage")) == {
         ("/a", "/map.xml", "2026-01-31", "page", 200), ("/lonely", "/map.xml", "2026-01-31", "page", 200),
         ("/gone", "/map.xml", "2026-01-31", "failure", 404), ("/one", "/map.xml", "2026-01-31", "redirect", 301),
-        *((path, None, None, "page", 200) for path in ("/", "/three", "/twin-1", "/twin-2"))}
+        *((path, None, None, "page", 200) for path in ("/", "/start", "/three", "/twin-1", "/twin-2"))}
 
 
 def test_exact_duplicates_name_the_first(stored: tuple[Path, str]) -> None:

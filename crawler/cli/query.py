@@ -60,5 +60,14 @@ def query(file: Path, sql: str, form: str, raw: bool) -> None:
             names, rows = reader.query(text)
             write_rows(names, rows, form, raw=raw)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            hint = f" (it needs the index; run: crawler index {file})" if f"{error}" == f"no such table: {needed}" else ""
+            hint = _hint(str(error), needed, file, reader.outdated)
             raise BadSpec(f"SQL: {error}{hint}, in: {text}") from None
+
+
+def _hint(error: str, needed: str | None, file: Path, outdated: bool) -> str:
+    """What to do about SQL that names what is not there."""
+    if error == f"no such table: {needed}":
+        return f" (it needs the index; run: crawler index {file})"
+    if outdated and error.startswith("no such "):
+        return f" (the file is of an older version, without it; crawler resume {file} brings it up to date)"
+    return ""
