@@ -1,5 +1,7 @@
 -- A crawl file's index: everything in it is derived, and may be deleted at any time. Ids are those of `url`.
 
+BEGIN IMMEDIATE;  -- whoever makes it commits
+
 CREATE TABLE meta (
   key TEXT PRIMARY KEY,           -- 'format', 'crawl': whose index this is; 'text', 'graph': the latest fetch they know
   value NOT NULL

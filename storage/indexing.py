@@ -118,7 +118,7 @@ class Indexing:
 
     def _create(self) -> None:
         self._db.executescript(PRAGMAS)
-        self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA.read_text('utf-8')}")
+        self._db.executescript(SCHEMA.read_text("utf-8"))
         self._db.executemany("INSERT INTO meta VALUES (?, ?)",
                              [("format", FORMAT), ("crawl", identity(self._crawl)), ("text", 0)])
         self._db.execute("COMMIT")
