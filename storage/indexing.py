@@ -93,30 +93,32 @@ class Indexing:
         """The index of this very crawl, in today's format; else a new one."""
         side = path_of(self._path)
         try:
-            create_file(side)
-            self._db = sqlite3.connect(side, isolation_level=None)
-            if not self._usable():
-                self._db.close()
+            if not side.is_file() or not self._usable(side):
                 wipe(self._path)
                 create_file(side)
-                self._db = sqlite3.connect(side, isolation_level=None)
-                self._create()
+                self._create(side)
         except OSError as error:
             raise StoreError(f"{side} could not be written: {error.strerror}") from None
         except sqlite3.Error as error:
             raise self._told(error) from None
 
-    def _usable(self) -> bool:
+    def _usable(self, side: Path) -> bool:
+        self._db = sqlite3.connect(side, isolation_level=None)
         try:
             self._db.executescript(PRAGMAS)
             facts = dict(self._db.execute("SELECT key, value FROM meta"))
         except sqlite3.Error as error:
+            self._db.close()
             if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_ERROR, *DAMAGED}:  # no table, no database
                 return False
             raise
-        return facts.get("format") == FORMAT and facts.get("crawl") == identity(self._crawl)
+        if facts.get("format") == FORMAT and facts.get("crawl") == identity(self._crawl):
+            return True
+        self._db.close()
+        return False
 
-    def _create(self) -> None:
+    def _create(self, side: Path) -> None:
+        self._db = sqlite3.connect(side, isolation_level=None)
         self._db.executescript(PRAGMAS)
         self._db.executescript(SCHEMA.read_text("utf-8"))
         self._db.executemany("INSERT INTO meta VALUES (?, ?)",
