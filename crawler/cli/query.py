@@ -50,9 +50,10 @@ def query(file: Path, sql: str, form: str, raw: bool) -> None:
         if QUESTIONS[text].derived:
             bring_up_to_date(file, graph=True)
         text = QUESTIONS[text].sql
-    elif re.fullmatch(r"[a-z]+(-[a-z]+)+", text):
+    elif "-" in text and text.replace("-", "").isalpha():
         raise BadSpec(f"there is no ready-made question {text!r}; `crawler query --list` names them")
-    needed = next((name for name in index.NAMES if re.search(rf"\b{name}\b", text)), None)
+    words = set(re.findall(r"\w+", text))
+    needed = next((name for name in index.NAMES if name in words), None)
     with open_reader(file) as reader:
         if needed and (late := index.behind(reader.db, "graph")):
             say(f"{late:,} request{'s' * (late > 1)} not in the index yet; to bring it up to date: crawler index {file}")
