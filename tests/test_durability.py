@@ -86,7 +86,8 @@ def test_d13_every_other_connection_is_read_only() -> None:
         for function, call in calls(module, "connect")
         if "sqlite" in call and "uri=True" not in call and ":memory:" not in call
     }
-    assert writing == {("storage.sqlite", "open"), ("storage.sqlite", "_prepare"), ("storage.purge", "purge")}
+    index = {("storage.indexing", "_usable"), ("storage.indexing", "_create")}  # its own file, under its own lock
+    assert writing == {("storage.sqlite", "open"), ("storage.sqlite", "_prepare"), ("storage.purge", "purge")} | index
 
 
 def test_d14_nothing_opens_the_file_but_sqlite() -> None:
@@ -100,6 +101,8 @@ def test_d14_nothing_opens_the_file_but_sqlite() -> None:
     }
     allowed = {("lock", "acquire"), ("lock", "holder"), ("migrate", "create_file"), ("migrate", "_create"),
                ("migrate", "_changes"), ("verify", "definitions"), ("disk", "mounts"), ("sqlite", "__aenter__")}
+    allowed |= {("index", "attach"), ("reader", "_look"), ("indexing", "_create")}  # the statements of this package
+    allowed |= {("index", "wipe")}  # of the index, whose lock file is held: it is overwritten and unlinked, never the crawl's
     assert {(module.partition(".")[2], function) for module, function in opening} <= allowed
 
 
