@@ -20,6 +20,7 @@ from storage.trouble import Errors, told
 
 SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.seed = 1 ORDER BY u.id"""
+TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY queued + skipped DESC, host LIMIT 5"
 EXCLUDED = "SELECT host FROM exclusion ORDER BY host"
 VIEWS = Path(__file__).with_name("views.sql")
 
@@ -106,7 +107,11 @@ class Reader:
 
     def excluded(self) -> list[str]:
         """Hosts that were purged from the file."""
-        return [row[0] for row in self.db.execute(EXCLUDED)]
+        return [] if self.outdated else [row[0] for row in self.db.execute(EXCLUDED)]
+
+    def trouble(self) -> dict[str, str]:
+        """What is wrong with hosts, in words; the five with the most URLs."""
+        return {} if self.outdated else dict(self.db.execute(TROUBLE).fetchall())
 
     def crawler(self) -> int | None:
         """The process that is crawling into this file now."""

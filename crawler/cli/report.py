@@ -24,12 +24,11 @@ def report(file: Path, target: Path, force: bool) -> None:
 
     from crawler.cli.newfile import new_file
     from crawler.report.page import page
-    from storage.migrate import VERSION
     from storage.reader import open_reader
 
     try:
         with open_reader(file) as reader, new_file(target, force=force) as out:
-            if (reader.one("PRAGMA user_version") or (0,))[0] < VERSION:
+            if reader.outdated:
                 raise BadSpec(f"{file} was written by an older version; crawler resume upgrades it, then ask again")
             out.write(page(reader, time.time()))
     except sqlite3.Error as error:

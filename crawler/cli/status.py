@@ -46,8 +46,6 @@ def status(file: Path, as_json: bool) -> None:
 
 def facts(reader: Reader) -> dict[str, Any]:
     """The figures of `status --json` (CONTRACT §1)."""
-    from crawler.cli.summary import TROUBLE
-
     counts, run, pid = reader.counts(), reader.run(), reader.crawler()
     totals = reader.one(
         "SELECT coalesce(sum(requests), 0), coalesce(sum(connections), 0), coalesce(sum(reused), 0), "
@@ -73,5 +71,5 @@ def facts(reader: Reader) -> dict[str, Any]:
         "eta": progress.get("eta"),
         "eta_reason": progress.get("eta_reason"),
         "pid": pid,
-        "trouble": dict(reader.query(TROUBLE)[1]),
+        "trouble": reader.trouble(),
     }

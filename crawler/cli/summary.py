@@ -28,7 +28,6 @@ WORDS = {
 ASK = '  ask it: crawler query {file} "SELECT url, status, title FROM pages LIMIT 10"'
 REASONS = """SELECT outcome, reason, count(*) FROM url WHERE outcome IN ('failure', 'skipped')
 GROUP BY outcome, reason ORDER BY 3 DESC"""  # reads all of a file: 1 s for ten million URLs
-TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY queued + skipped DESC, host LIMIT 5"
 BUDGETS = """SELECT h.name, u.detail, count(*) FROM url u JOIN host h ON h.id = u.host
 WHERE u.outcome = 'skipped' AND u.reason IN ('limit', 'trap') AND u.detail LIKE 'over --%'
 GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 5"""
@@ -55,7 +54,7 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
     ]
     lines += _refused(counts, reader)
     lines += _deferred(ending, reader)
-    lines += [f"  trouble: {printable(host)}: {printable(what)}" for host, what in reader.query(TROUBLE)[1]]
+    lines += [f"  trouble: {printable(host)}: {printable(what)}" for host, what in reader.trouble().items()]
     if not ending.answered:
         return "\n".join(["nothing was crawled: no seed answered", *_silent(reader), *lines[1:]])
     return "\n".join([*lines, ASK.format(file=file)])
