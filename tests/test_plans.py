@@ -19,6 +19,7 @@ WHOLE = {
     "FROM_THE_FUTURE",  # once, when the clock was ahead
     "NEXT",  # when a run has nothing more to ask for
     "NEWCOMERS",  # hosts of the last hour, once a run
+    "TROUBLE",  # when somebody asks for the status: a row a host, of few columns
     "ANSWERED", "DEATHS",  # they end at the first row that fits: nearly always the first
 }  # fmt: skip
 
