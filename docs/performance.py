@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -58,10 +58,10 @@ class Row:
         reached = [value <= goal if self.most else value >= goal for goal in (self.required, self.stretch)]
         return "stretch" if reached[1] else "required" if reached[0] else "**missed**"
 
-    def line(self, value: float | None) -> str:
+    def line(self, value: float | None) -> list[str]:
         shown = "not measured" if value is None else self.form.format(value)
         goals = [("≤ " if self.most else "≥ ") + self.form.format(goal) for goal in (self.required, self.stretch)]
-        return f"| {self.title} | {shown} | {goals[0]} | {goals[1]} | {self.verdict(value)} |\n"
+        return [self.title, shown, *goals, self.verdict(value)]
 
 
 TIMES, S, MIB, COUNT = "{:,.1f} ×", "{:.2f} s", "{:,.0f} MiB", "{:,.0f}"
@@ -118,16 +118,22 @@ def written() -> Iterator[tuple[Path, str]]:
                                             other(found), notes])  # fmt: skip
 
 
+def listed(heads: str, lines: Iterable[Sequence[object]]) -> str:
+    """A table; ``heads`` are divided by commas. Nothing without lines."""
+    names = heads.split(", ")
+    rows = [names, ["---"] * len(names), *lines]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows) if len(rows) > 2 else ""
+
+
 def table(found: dict[str, Any]) -> str:
-    head = "| figure | measured | required | stretch | reached |\n|---|---|---|---|---|\n"
-    return head + "".join(row.line(value(found, row.path)) for row in ROWS)
+    return listed("figure, measured, required, stretch, reached", [row.line(value(found, row.path)) for row in ROWS])
 
 
 def _runs(found: dict[str, Any]) -> str:
     """What each figure was measured on."""
-    lines = [f"| {name} | {one['commit']} | {one['at']} | {laps or ''} |\n" for name, one in found.items()
+    lines = [(name, one["commit"], one["at"], laps or "") for name, one in found.items()
              for laps in [value(one, "laps") or value(one, "small.crawler.laps") or value(one, "crawl.full.laps")]]
-    text = "\n| result | commit | when | laps |\n|---|---|---|---|\n" + "".join(lines) if lines else ""
+    text = "\n" + listed("result, commit, when, laps", lines)
     for one in list(found.values())[-1:]:
         machine = one["machine"]
         text += (f"\nMachine: {machine['cores']} cores ({machine['model']}), Linux {machine['kernel']}, nginx on the same cores; "
@@ -141,32 +147,34 @@ def _runs(found: dict[str, Any]) -> str:
 
 def peers(found: dict[str, Any]) -> str:
     """Medians of every crawler."""
-    text = ("## Beside others\n\nMedians of the laps; then what we are against each, by the laps' ratios.\n\n"
-            "| pages | crawler | pages/s, whole | active | CPU ms a page | MiB | our speed, whole | active | our CPU |\n"
-            "|---|---|---|---|---|---|---|---|---|\n")  # fmt: skip
+    lines = []
     for web in ("small", "big"):
         crawlers = value(found, f"peers.{web}") or {}
         for name, one in sorted(crawlers.items(), key=lambda item: item[0] != "crawler"):
             ratios = [f"{one[key]:.2f} ×" if key in one else "" for key in ("speed", "active_speed", "cpu")]
-            whole = f"{one['pages_per_s']:,.0f}"
             if name in ENDLESS:
-                whole = ratios[0] = "–"
-            text += (f"| {one['pages']:,} | {NAMES[name]} | {whole} | {one['pages_per_s_active']:,.0f} | "
-                     f"{one['cpu_ms_page']:.2f} | {one['peak_mib']} | {' | '.join(ratios)} |\n")  # fmt: skip
-    return text + "\n"
+                ratios[0] = "–"
+            lines.append([f"{one['pages']:,}", NAMES[name], *_medians(name, one), *ratios])
+    return ("## Beside others\n\nMedians of the laps; then what we are against each, by the laps' ratios.\n\n"
+            + listed(f"pages, crawler, {MEDIANS}, our speed whole, active, our CPU", lines) + "\n")  # fmt: skip
 
 
 def other(found: dict[str, Any]) -> str:
     """Webs of another shape."""
-    text = ("## Webs of another shape\n\nLarge: 4 hosts, 500 pages of some 270 kB with 300 links. Small: 1,000 hosts, 2,000 "
-            "pages of 2 kB with 12 links.\n\n| web | crawler | pages/s, whole | pages/s, active | CPU ms a page | MiB |\n"
-            "|---|---|---|---|---|---|\n")  # fmt: skip
-    for web in ("large", "small"):
-        for name in ("crawler", "scrapy"):
-            if one := value(found, f"otherweb.{web}.{name}"):
-                text += (f"| {web} | {NAMES[name]} | {one['pages_per_s']:,.0f} | {one['pages_per_s_active']:,.0f} | "
-                         f"{one['cpu_ms_page']:.2f} | {one['peak_mib']} |\n")  # fmt: skip
-    return text + "\n"
+    lines = [[web, NAMES[name], *_medians(name, one)] for web in ("large", "small") for name in ("crawler", "scrapy")
+             if (one := value(found, f"otherweb.{web}.{name}"))]  # fmt: skip
+    if not lines:
+        return ""
+    return ("## Webs of another shape\n\nLarge: 4 hosts, 500 pages of some 270 kB with 300 links. Small: 1,000 hosts, 2,000 "
+            "pages of 2 kB with 12 links.\n\n" + listed(f"web, crawler, {MEDIANS}", lines) + "\n")  # fmt: skip
+
+
+MEDIANS = "pages/s whole, active, CPU ms a page, MiB"
+
+
+def _medians(name: str, one: dict[str, Any]) -> list[str]:
+    whole = "–" if name in ENDLESS else f"{one['pages_per_s']:,.0f}"
+    return [whole, f"{one['pages_per_s_active']:,.0f}", f"{one['cpu_ms_page']:.2f}", str(one["peak_mib"])]
 
 
 # --- plots: a few lines of SVG --------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ a batch at a time, and each batch is committed together with that mark. The craw
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from storage.graph import click_depth, pagerank
 from storage.index import FORMAT, LATEST, identity, one, path_of, wipe
@@ -20,6 +20,7 @@ from storage.lock import FileLock
 from storage.migrate import create_file
 from storage.near import near
 from storage.store import StoreError, StoreLocked
+from storage.transaction import transaction
 from storage.trouble import DAMAGED, told
 
 SCHEMA = Path(__file__).with_name("index.sql")
@@ -149,7 +150,7 @@ class Indexing:
         pairs = list(texts)
         gone = [(todo.id,) for todo, _ in pairs]
         pages = [(todo, text) for todo, text in pairs if todo.page]
-        with self._transaction() as db:
+        with self._writing() as db:
             db.executemany("DELETE FROM text WHERE rowid = ?", gone)
             db.executemany("DELETE FROM doc WHERE id = ?", gone)
             db.executemany("INSERT INTO doc VALUES (?, ?, ?)", [(todo.id, t.simhash, t.reason) for todo, t in pages])
@@ -171,7 +172,7 @@ class Indexing:
                              [at for at, n in enumerate(nodes) if n[2]])
         ranks = pagerank(targets)
         alike = self._near()
-        with self._transaction() as db:
+        with self._writing() as db:
             db.execute("DELETE FROM node")
             db.execute("DELETE FROM near")
             db.executemany("INSERT INTO node VALUES (?, ?, ?)", zip(number, depths, ranks, strict=True))
@@ -203,29 +204,14 @@ class Indexing:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (part,)).fetchone()
         return int(row[0]) if row else -1
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db, self._told)
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with transaction(self._db) as db:
+                yield db
+        except sqlite3.Error as error:
+            raise self._told(error) from None
 
     def _told(self, error: sqlite3.Error) -> StoreError:
         side = path_of(self._path)
         return StoreError(f"{told(error, side)}. It holds nothing that is not in the crawl file: it may be deleted")
-
-
-class _Transaction:
-    """All or nothing; errors of SQLite as the store's."""
-
-    def __init__(self, db: sqlite3.Connection, say: Any) -> None:
-        self._db, self._say = db, say
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._db.execute("BEGIN IMMEDIATE")
-        return self._db
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            self._db.execute("COMMIT")
-            return
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
-            raise self._say(error) from None

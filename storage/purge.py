@@ -21,6 +21,7 @@ from storage.lock import FileLock
 from storage.migrate import prepare
 from storage.store import StoreError, StoreLocked, StoreUnreadable
 from storage.text import to_json
+from storage.transaction import transaction
 
 PRAGMAS = """PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
 PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;"""
@@ -133,8 +134,7 @@ def _remove(db: sqlite3.Connection, names: Sequence[str], host_of: Callable[[str
     """The transaction; how many rows of each kind went."""
     now, listed = time.time_ns() // 1_000_000, to_json(list(names))
     db.executescript(TABLES)
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         for sql in FIND:
             db.execute(sql, (listed,) if "?" in sql else ())
         for sql in UNTIE:
@@ -149,11 +149,6 @@ def _remove(db: sqlite3.Connection, names: Sequence[str], host_of: Callable[[str
         _forget_seeds(db, set(names), host_of)
         db.execute(EXCLUDE, (now, listed))
         db.execute("INSERT OR REPLACE INTO meta VALUES (?, 'not compacted yet')", (PENDING,))
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
     return counts
 
 

@@ -41,6 +41,7 @@ from storage.reader import EXCLUDED, SEEDS
 from storage.rescope import rescope as rescoped
 from storage.store import Judge, StoreError, StoreUnreadable
 from storage.text import to_json
+from storage.transaction import transaction
 from storage.trouble import Errors, at_open, told
 from storage.verify import Verification
 
@@ -356,7 +357,7 @@ class SqliteStore:
         if self._db is None:
             raise StoreError(f"{self.path} is not open")
         try:
-            result: T = await self._db._execute(_transaction, self._db._conn, work)  # type: ignore[no-untyped-call]
+            result: T = await self._db._execute(_in_transaction, self._db._conn, work)  # type: ignore[no-untyped-call]
         except BaseException as error:
             self._memory.forget()
             if isinstance(error, Errors):
@@ -372,13 +373,6 @@ def _queued(row: Sequence[Any]) -> Queued:
     return Queued(id_, host, place, depth or 0, priority, attempts, due_at, bool(seed), hops or 0, known_as)
 
 
-def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        result = work(db)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return result
+def _in_transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    with transaction(db):
+        return work(db)

@@ -19,7 +19,7 @@ LONGEST = 60  # lines of a function
 # long as there is no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.__main__", "crawler.cli", "crawler.cli.*"),
-    ("crawler.report", "crawler.report.*"),
+    ("crawler.report", "crawler.report.*", "crawler.indexing"),
     ("crawler", "crawler.api"),
     ("crawler.engine",),
     ("crawler.visits",),

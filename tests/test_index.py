@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crawler.cli.index import bring_up_to_date
+from crawler.indexing import bring_up_to_date
 from crawler.parse.text import MAX_JSON, extract, simhash
 from storage import index, open_reader
 from storage import purge as purging
@@ -137,7 +137,7 @@ async def test_near_duplicates_and_measures(serve: Serve, crawl_file: Path) -> N
 async def test_an_index_that_is_not_this_crawls_is_made_anew(serve: Serve, crawl_file: Path, damage: str) -> None:
     """An empty, foreign, damaged or other crawl's index is neither trusted nor in the way."""
     await crawled(serve, crawl_file)
-    await asyncio.to_thread(bring_up_to_date, crawl_file, graph=False)
+    await asyncio.to_thread(bring_up_to_date, crawl_file, graph=False, say=print)
     side = index.path_of(crawl_file)
     if damage == "other":
         with closing(sqlite3.connect(side)) as db:
@@ -158,7 +158,7 @@ async def test_p1_a_hostile_page_costs_only_its_own_text(serve: Serve, crawl_fil
     with closing(sqlite3.connect(crawl_file)) as db:  # tried again, it would say 'timeout'
         db.execute("UPDATE fetch SET parse = 'memory' WHERE url = (SELECT id FROM url WHERE path = '/spin')")
         db.commit()
-    monkeypatch.setattr("crawler.cli.index.EXTRACTOR", "tests.bombs:misbehave")
+    monkeypatch.setattr("crawler.indexing.EXTRACTOR", "tests.bombs:misbehave")
     assert (await do("index", crawl_file)).err.endswith("of 1: crash\ntext not, or not wholly, indexed of 1: memory\n")
     assert set(await hits(crawl_file, "t")) == {"/", "/good", "/segv", "/spin"}
 
@@ -166,7 +166,7 @@ async def test_p1_a_hostile_page_costs_only_its_own_text(serve: Serve, crawl_fil
 async def test_one_process_writes_the_index(serve: Serve, crawl_file: Path) -> None:
     """While another brings it up to date, `search` answers from what is there, and `index` is exit 75."""
     await crawled(serve, crawl_file)
-    await asyncio.to_thread(bring_up_to_date, crawl_file, graph=False)
+    await asyncio.to_thread(bring_up_to_date, crawl_file, graph=False, say=print)
     lock = FileLock(index.path_of(crawl_file))
     lock.acquire()
     done = await do("search", crawl_file, "noir")

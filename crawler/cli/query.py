@@ -39,7 +39,6 @@ def query(file: Path, sql: str, form: str, raw: bool) -> None:
     import sys
 
     from crawler.cli.errors import say
-    from crawler.cli.index import bring_up_to_date
     from crawler.cli.output import write_rows
     from storage import index
     from storage.questions import QUESTIONS
@@ -48,7 +47,9 @@ def query(file: Path, sql: str, form: str, raw: bool) -> None:
     text = sys.stdin.read() if sql == "-" else sql
     if text in QUESTIONS:
         if QUESTIONS[text].derived:
-            bring_up_to_date(file, graph=True)
+            from crawler.indexing import bring_up_to_date
+
+            bring_up_to_date(file, graph=True, say=say)
         text = QUESTIONS[text].sql
     elif "-" in text and text.replace("-", "").isalpha():
         raise BadSpec(f"there is no ready-made question {text!r}; `crawler query --list` names them")

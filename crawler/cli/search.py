@@ -26,8 +26,8 @@ def search(file: Path, words: tuple[str, ...], limit: int, as_json: bool, no_upd
     import sqlite3
 
     from crawler.cli.errors import say
-    from crawler.cli.index import bring_up_to_date
     from crawler.cli.output import write_rows
+    from crawler.indexing import bring_up_to_date
     from crawler.spec import BadSpec
     from storage.index import RANKED, Hit, behind
     from storage.index import search as searching
@@ -36,7 +36,7 @@ def search(file: Path, words: tuple[str, ...], limit: int, as_json: bool, no_upd
 
     if not no_update:
         try:
-            bring_up_to_date(file, graph=False)
+            bring_up_to_date(file, graph=False, say=say)
         except StoreLocked as error:
             say(f"{error}; this searches what is there")
     with open_reader(file) as reader:

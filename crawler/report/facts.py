@@ -83,6 +83,11 @@ def rows(reader: Reader, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     return list(reader.query(sql, parameters)[1])
 
 
+def of_all(found: list[tuple[Any, ...]], column: int) -> int:
+    """What each row says of all there are, beyond the few that are shown; 0 without any."""
+    return int(found[0][column]) if found else 0
+
+
 def place(reader: Reader, url: int | None) -> str:
     """The URL of a row's number; "" when there is none."""
     found = reader.one(PLACE, (url,))

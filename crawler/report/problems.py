@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crawler.progress import plural
 from crawler.report import words
 from crawler.report.chains import Chain, chains
-from crawler.report.facts import place, rows
+from crawler.report.facts import of_all, place, rows
 from crawler.report.markup import Safe, foreign, joined, link, table, tag
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _end(chain: Chain) -> Safe | None:
 
 def same_titles(reader: Reader) -> Problem:
     found = rows(reader, TITLES, SHOWN)
-    groups, pages = found[0][4:] if found else (0, 0)
+    groups, pages = of_all(found, 4), of_all(found, 5)
     return Problem(
         "titles", "Pages with the same title", groups,
         f"{plural(pages, 'page')} share {plural(groups, 'title')} with another page of the same host",
@@ -154,7 +154,7 @@ def same_titles(reader: Reader) -> Problem:
 
 def same_bodies(reader: Reader) -> Problem:
     found = rows(reader, BODIES, SHOWN)
-    groups, pages = found[0][4:] if found else (0, 0)
+    groups, pages = of_all(found, 4), of_all(found, 5)
     return Problem(
         "bodies", "Pages that are the same, byte for byte", groups,
         f"{plural(pages, 'page')} are copies of one another, in {plural(groups, 'group')}",
@@ -173,7 +173,7 @@ def _two(reader: Reader, a: int, z: int) -> Safe:
 
 def untitled(reader: Reader) -> Problem:
     found = rows(reader, UNTITLED, SHOWN)
-    count = found[0][2] if found else 0
+    count = of_all(found, 2)
     return Problem(
         "untitled", "Pages without a title", count, f"{plural(count, 'HTML page')} without a title",
         "Search results and browser tabs show a bare address, and screen readers have nothing to announce.",
@@ -185,7 +185,7 @@ def untitled(reader: Reader) -> Problem:
 
 def slow(reader: Reader) -> Problem:
     found = rows(reader, SLOW, SLOW_MS, SHOWN)
-    count = found[0][3] if found else 0
+    count = of_all(found, 3)
     return Problem(
         "slow", "Slow pages", count, f"{plural(count, 'page')} took {SLOW_MS / 1000:g} s or longer",
         "Visitors leave while they wait, and a crawler that is polite gets through fewer pages.",
@@ -197,7 +197,7 @@ def slow(reader: Reader) -> Problem:
 
 def large(reader: Reader) -> Problem:
     found = rows(reader, BIG, LARGE, SHOWN)
-    count = found[0][4] if found else 0
+    count = of_all(found, 4)
     return Problem(
         "large", "Large pages and files", count, f"{words.addresses(count)} sent 1 MB or more",
         "On a telephone they are slow and may cost money; each fetch of them loads your server.",
@@ -210,7 +210,7 @@ def large(reader: Reader) -> Problem:
 
 def orphans(reader: Reader) -> Problem:
     found = rows(reader, ORPHANS, SHOWN)
-    count = found[0][2] if found else 0
+    count = of_all(found, 2)
     return Problem(
         "orphans", "Orphans: pages that no page links to", count, f"{plural(count, 'page')} known from a sitemap only",
         "A visitor cannot get there by following links, and search engines take such a page for unimportant.",
@@ -222,7 +222,7 @@ def orphans(reader: Reader) -> Problem:
 
 def cut(reader: Reader) -> Problem:
     found = rows(reader, CUT, SHOWN)
-    count = found[0][3] if found else 0
+    count = of_all(found, 3)
     return Problem(
         "cut", "Pages that were read only in part", count, f"{plural(count, 'page')} cut short or not wholly parsed",
         "Links in the part that is missing were not followed, so this crawl may lack what they lead to.",
@@ -234,7 +234,7 @@ def cut(reader: Reader) -> Problem:
 
 def trouble(reader: Reader) -> Problem:
     found = rows(reader, TROUBLE, SHOWN)
-    count = found[0][5] if found else 0
+    count = of_all(found, 5)
     closed = "robots.txt cannot be reached, so nothing may be fetched"
     return Problem(
         "hosts", "Hosts in trouble", count, f"{plural(count, 'host')} gave trouble",
