@@ -2,7 +2,7 @@
 
 In an example `https://example.org/` stands for that web, a crawl gets a short delay, and one from Python a new file.
 `<!-- not run: why -->` above a block leaves it out. The blocks of a page run in order in one folder, which holds a
-finished `crawl.db`. A Python block that begins with `# name.py` is saved under that name as well.
+finished `crawl.db`, with this checkout's crawler. A Python block that begins with `# name.py` is saved under that name as well.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import pytest
 from crawler.cli import errors
 from crawler.cli.main import COMMANDS, cli
 from crawler.spec import from_mapping
+from tests.killing import environment
 from tests.web import Site, Web, page
 
 MATRIX = (("P", 11), ("H", 20), ("U", 11), ("R", 13), ("T", 5), ("O", 6), ("D", 23), ("X", 9), ("N", 9), ("L", 10), ("V", 6))
@@ -34,7 +35,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n)?^```(?P<kind>sh|console|python|sql|toml)\n(?P<code>.*?)^```$",
                    re.M | re.S)
 SHORT = {"crawler crawl ": "crawler crawl --delay 0.02 ", 'contact="': 'delay=0.02, contact="',
-         'store="crawl.db"': 'store="fresh.db"'}
+         'store="crawl.db"': 'store="fresh.db"', "PYTHONPATH=. ": "PYTHONPATH=.:$PYTHONPATH "}
 SITE = {"/": page("/a", "/b", "/gone", "/private/x"), "/a": page("/"), "/b": page("/a")}
 
 
@@ -65,7 +66,7 @@ def run_block(kind: str, code: str, folder: Path) -> None:
 
 def shell(folder: Path, *command: str) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True,
+    done = subprocess.run(command, cwd=folder, env={**environment(), "PATH": path}, capture_output=True, text=True,
                           check=False, timeout=60)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
 
