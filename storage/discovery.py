@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from storage import bulk
 from storage.budget import Ledger
-from storage.known import NEVER, Key, Known, State, moved
+from storage.known import NEVER, SETTLED, Key, Known, State, moved
 from storage.links import Judged, Verdict
 from storage.memory import Memory
 from storage.model import Settlement
@@ -22,13 +22,15 @@ from storage.text import to_json
 
 DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
 
-LOOK = """SELECT e.key, u.id, u.depth, u.hops, u.due_at IS NOT NULL, u.outcome, u.reason, u.detail IS :same, u.role
-FROM json_each(:places) e JOIN url u ON u.origin = e.value->>0 AND u.path = e.value->>1"""
-MEET = """SELECT e.key, u.id, u.depth,
-  u.due_at IS NOT NULL OR u.outcome IN ('page', 'redirect', 'failure') OR u.reason IN ('limit', 'robots'), u.reason,
-  u.role IS NULL AND coalesce(u.hops, 0) = 0 AND (u.reason IS NULL
-    OR u.reason NOT IN ('nofollow', 'sitemaps', 'redirects') AND (u.reason <> 'depth' OR u.depth > :max_depth))
-FROM json_each(:places) e JOIN url u ON u.origin = e.value->>0 AND u.path = e.value->>1"""
+# `State` of `storage.known`, and whether it holds until an edge says otherwise
+STATE = f"""iif(u.due_at IS NOT NULL OR u.outcome IN ('page', 'redirect', 'failure') OR u.reason IN ('limit', 'robots'),
+  {SETTLED}, u.reason), u.role IS NULL AND coalesce(u.hops, 0) = 0 AND (u.reason IS NULL
+    OR u.reason NOT IN ('nofollow', 'sitemaps', 'redirects') AND (u.reason <> 'depth' OR u.depth > :max_depth))"""
+THERE = "FROM json_each(:places) e JOIN url u ON u.origin = e.value->>0 AND u.path = e.value->>1"
+MEET = f"SELECT e.key, u.id, u.depth, {STATE} {THERE}"
+LOOK = f"""SELECT e.key, u.id, u.depth, {STATE}, u.hops, u.role IS NOT NULL, u.due_at IS NULL AND (u.outcome IS NULL
+  OR u.outcome = 'skipped' AND (u.detail IS :same
+    OR u.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'redirects', 'sitemaps'))) {THERE}"""
 LAST = "SELECT coalesce(max(id), 0) FROM url"
 ADD = bulk.inserting(
     "url", "id", "origin", "host", "path", "depth", "hops", "parent", "seed", "due_at", "outcome", "reason", "detail"
@@ -78,45 +80,23 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND outcome = 'skipped'
 
 
 class Found(NamedTuple):
-    """What the file says of a target. ``same``: it is refused for the body that its page shares with many."""
+    """What the file says of a target. ``newcomer``: its admission would bring one more URL into the crawl."""
 
     id: int
     depth: int | None
+    state: State
+    keeps: bool
     hops: int | None
-    queued: bool
-    outcome: str | None
-    reason: str | None
-    same: bool
-    role: str | None
+    named: bool  # as a sitemap
+    newcomer: bool
 
-    @property
-    def state(self) -> State:
-        """See `storage.known`."""
-        settled = self.outcome in ("page", "redirect", "failure") or self.reason in ("limit", "robots")
-        return True if self.queued or settled else self.reason
-
-    @property
-    def keeps(self) -> bool:
-        """Whether what is known of it holds until an edge says otherwise."""
-        passing = ("nofollow", "sitemaps", "redirects")
-        return self.role is None and not self.hops and self.reason not in passing
-
-    def moved(self, target: Target, limit: Mapping[str, Any]) -> bool:
+    def moved(self, target: Target) -> bool:
         """Whether what the batch says of it may change something."""
         redirects = target.redirects
         fewer = redirects is not None and (self.hops is None or redirects < self.hops)
-        if fewer or target.seed or self.role is not None:
-            return True
-        if self.reason == "depth" and _within(self.depth, limit["max_depth"]):
+        if fewer or target.seed or self.named or (self.state == "depth" and not self.keeps):
             return True
         return moved(NEVER if self.depth is None else self.depth, self.state, target.depth, target.verdict)
-
-    @property
-    def newcomer(self) -> bool:
-        """Whether its admission would bring one more URL into the crawl."""
-        reasons = ("scope", "include", "exclude", "depth", "nofollow", "redirects", "sitemaps")
-        refused = self.outcome == "skipped" and (self.same or self.reason in reasons)
-        return not self.queued and (self.outcome is None or refused)
 
 
 def meet(db: sqlite3.Connection, batch: Sequence[Settlement], memory: Memory, max_depth: int) -> Collection[Key]:
@@ -132,10 +112,10 @@ def meet(db: sqlite3.Connection, batch: Sequence[Settlement], memory: Memory, ma
             unknown.update([(key, None) for key in keys if key not in known.young and known.get(key) is None])
     places = list(unknown)
     found = db.execute(MEET, {"places": to_json(places), "max_depth": max_depth}) if places else ()
-    for n, id_, depth, settled, reason, keeps in found:
+    for n, id_, depth, state, keeps in found:
         del unknown[places[n]]
         if keeps:
-            known.learn(places[n], id_, depth, True if settled else reason)
+            known.learn(places[n], id_, depth, state)
     return unknown.keys()
 
 
@@ -148,7 +128,7 @@ def discover(
         return {}, []
     asked = [n for n, target in enumerate(targets.rows) if (target.origin, target.path) not in absent]
     places = to_json([[targets.rows[n].origin, targets.rows[n].path] for n in asked])
-    found = db.execute(LOOK, {"places": places, "same": limit["same"]}) if asked else ()
+    found = db.execute(LOOK, {**limit, "places": places}) if asked else ()
     known = {asked[n]: Found(*row) for n, *row in found}
     _ration(db, targets.rows, known, limit["max_depth"], memory.ledger)
     ids = {n: found.id for n, found in known.items()}
@@ -159,7 +139,7 @@ def discover(
     if bulk.insert(db, ADD, rows) != len(rows):
         raise RuntimeError("a URL that was not known has been added twice")
     _learn(memory.known, targets.rows, known, ids, limit["max_depth"])
-    return ids, [(found.id, targets.rows[n]) for n, found in known.items() if found.moved(targets.rows[n], limit)]
+    return ids, [(found.id, targets.rows[n]) for n, found in known.items() if found.moved(targets.rows[n])]
 
 
 def _row(target: Target, limit: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -200,19 +180,26 @@ def _newcomer(target: Target, found: Found | None, max_depth: int) -> bool:
     return (_within(target.depth, max_depth) or _within(found.depth, max_depth)) and found.newcomer
 
 
+def _state(target: Target, max_depth: int) -> State:
+    """Of a URL that has just been added."""
+    admit, reason, _ = target.verdict
+    if admit:
+        return SETTLED if _within(target.depth, max_depth) else "depth"
+    return SETTLED if reason == "limit" else reason
+
+
 def _learn(
     known: Known, rows: Sequence[Target], found: Mapping[int, Found], ids: Mapping[int, int], max_depth: int
 ) -> None:
     for n, target in enumerate(rows):
         key, was = (target.origin, target.path), found.get(n)
         if was is not None:
-            if was.keeps and not (was.reason == "depth" and _within(was.depth, max_depth)):
+            if was.keeps:
                 known.learn(key, was.id, was.depth, was.state)
             else:
                 known.drop(key)
         elif not target.redirects:
-            admit, reason, _ = target.verdict
-            state: State = (_within(target.depth, max_depth) or "depth") if admit else reason == "limit" or reason
+            state = _state(target, max_depth)
             if state not in ("nofollow", "sitemaps", "redirects"):
                 known.learn(key, ids[n], target.depth, state)
 

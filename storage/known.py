@@ -14,8 +14,9 @@ LONGEST = 256  # characters of a path that is remembered: with all of 4,096 a ho
 NEVER = 1 << 30  # a depth beyond all others
 
 Key = tuple[int, str]  # origin's id, path
-State = bool | str | None
-"""What the crawl thinks of a URL. True: no edge changes that any more, for it is queued, visited, or refused for good. A
+SETTLED = 1
+State = int | str | None
+"""What the crawl thinks of a URL. `SETTLED`: no edge changes that any more, for it is queued, visited, or refused for good. A
 reason: of that refusal. None: edges to it were only recorded."""
 
 
@@ -54,7 +55,7 @@ def moved(known: int, state: State, depth: int | None, verdict: Verdict) -> bool
     edge is not followed), admit it, or refuse it for another reason."""
     if depth is not None and depth < known:
         return True
-    if state is True:
+    if state == SETTLED:
         return False
     if verdict.admit:
         return state != "depth"
