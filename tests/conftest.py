@@ -1,7 +1,8 @@
-"""What many tests need: a crawl file of their own, and a known web that ends with the test."""
+"""What many tests need: a crawl file of their own, a known web that ends with the test, and a crawl to be asked."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.web import Handler, Web
+from crawler.api import run_async
+from crawler.spec import CrawlSpec
+from tests.commands import BINARY, EVIL
+from tests.web import Answer, Handler, Site, Web, page, redirect
 
 Serve = Callable[..., Awaitable[Web]]
 LONG = bool(os.environ.get("POOLCRAWL_LONG"))
@@ -55,3 +59,38 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     tmp_path.chmod(0o500)
     yield tmp_path
     tmp_path.chmod(0o700)
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A crawl with one of everything, hostile title and all; and its seed."""
+    file = tmp_path_factory.mktemp("stored") / "crawl.db"
+
+    async def make() -> str:
+        site = Site(
+            {
+                "/": Answer(
+                    body=(
+                        page("/moved", "/private/x", "http://out.test/", "/later", "/gone", "/bin", title=EVIL)
+                        + f'<a href="/target?q=%1b">{EVIL}</a>'
+                    ).encode(),
+                    headers=(
+                        ("Content-Type", "text/html; charset=utf-8"),
+                        ("Server", "\x1b[31mevil"),
+                        ("Set-Cookie", "secret=1"),
+                    ),
+                ),
+                "/moved": redirect("/target"),
+                "/target": page(title="Target"),
+                "/target?q=%1b": page(title="+1"),
+                "/later": 500,
+                "/bin": Answer(body=BINARY, headers=(("Content-Type", "application/octet-stream"),)),
+                "/private/x": page(),
+            },
+            robots="User-agent: *\nDisallow: /private/\n",
+        )
+        async with Web(site) as web:
+            await run_async(CrawlSpec(seeds=(web.url(),), delay=0.0, patience=0.5, parse_workers=0), file)
+            return web.url()
+
+    return file, asyncio.run(make())

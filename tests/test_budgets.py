@@ -16,8 +16,8 @@ from storage.budget import _shape
 from storage.model import Budgets, LinkRow
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve
-from tests.store_contract import NOW, first, judge, link, nofollow, page, place, queue, start
-from tests.test_engine import ask, asked, paths, run
+from tests.crawls import ask, asked, paths, run
+from tests.settlements import NOW, first, judge, link, nofollow, page, place, queue, start
 from tests.web import Answer, Request, Site
 from tests.web import page as html
 

@@ -18,7 +18,7 @@ from storage import StoreUnreadable, open_reader, verify
 from storage.sqlite import SqliteStore
 from storage.store import StoreError
 from tests.conftest import long
-from tests.store_contract import NOW, link, page, place, queue, start
+from tests.settlements import NOW, link, page, place, queue, start
 from tests.test_docs import ROOT
 from tests.test_sqlite_store import whole_crawl
 

@@ -19,9 +19,9 @@ from crawler.frontier.exclusions import BadExclusion, Exclusions, parse
 from crawler.frontier.scope import Scope, Verdict
 from crawler.spec import BadSpec, CrawlSpec
 from crawler.url import admit
+from tests.commands import sh
 from tests.conftest import Serve
-from tests.test_cli import sh
-from tests.test_engine import ask, run, spec_of
+from tests.crawls import ask, run, spec_of
 from tests.web import Site, page, redirect
 
 LIST = """

@@ -21,10 +21,10 @@ from storage import purge as purging
 from storage.lock import FileLock
 from storage.near import near
 from storage.questions import QUESTIONS
+from tests.commands import EVIL, RAW, Done, sh
 from tests.conftest import Serve
+from tests.crawls import ask, run
 from tests.killing import environment
-from tests.test_cli import EVIL, RAW, Done, sh
-from tests.test_engine import ask, run
 from tests.test_purge import CANARY, GONE, host_of, raw
 from tests.test_purge import crawled as crawled_for_purge
 from tests.test_upgrade import OLD, restored

@@ -18,7 +18,7 @@ import pytest
 from benchmarks.measure import MIB
 from benchmarks.soak import HOSTS, LOG, MOST, SLACK, Sample, fit, judge
 from tests.conftest import Serve
-from tests.test_engine import run
+from tests.crawls import run
 from tests.web import Generated, Web
 
 PAGES, EVERY = 520_000, 5_000

@@ -10,7 +10,7 @@ import pytest
 
 from crawler.frontier.newcomers import HOUR, Newcomers
 from tests.conftest import Serve
-from tests.test_engine import ask, run
+from tests.crawls import ask, run
 from tests.web import Answer, Request, Site
 
 

@@ -27,8 +27,8 @@ from crawler.text import printable
 from storage.model import LinkRow, Place, Settlement
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve, long
+from tests.crawls import ask
 from tests.killing import environment
-from tests.test_engine import ask
 from tests.web import Answer, Site, Web, page
 
 ROOT = Path(__file__).resolve().parent.parent

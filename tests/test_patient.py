@@ -30,7 +30,7 @@ from storage.store import StoreBlocked, StoreBusy, StoreError, StoreFull
 from storage.trouble import told
 from tests.conftest import Serve
 from tests.killing import environment
-from tests.store_contract import place
+from tests.settlements import place
 from tests.web import Answer, Site, Web, page
 
 PAGES = 40

@@ -26,7 +26,7 @@ COMMITS = 14
 WORKLOAD = f"""import asyncio, os, sys
 from pathlib import Path
 from storage import sqlite
-from tests.store_contract import NOW, link, page, place, queue, start
+from tests.settlements import NOW, link, page, place, queue, start
 sqlite.PRAGMAS = sqlite.PRAGMAS.replace("wal_autocheckpoint = 16000", "wal_autocheckpoint = 40")
 async def main():
     async with sqlite.SqliteStore(Path(sys.argv[1])) as store:

@@ -13,9 +13,9 @@ import pytest
 
 from crawler.spec import BadSpec, CrawlSpec, from_mapping
 from crawler.text import discreet, without_userinfo
+from tests.commands import QUICK, cli, sh
 from tests.conftest import Serve
-from tests.test_cli import QUICK, cli, sh
-from tests.test_engine import ask, run
+from tests.crawls import ask, run
 from tests.web import Answer, Request, Site, page
 
 ROOT = Path(__file__).resolve().parent.parent

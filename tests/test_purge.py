@@ -21,9 +21,9 @@ from storage.lock import FileLock
 from storage.model import Place
 from storage.sqlite import SqliteStore
 from storage.store import StoreError
+from tests.commands import cli, sh
 from tests.conftest import Serve
-from tests.test_cli import cli, sh
-from tests.test_engine import ask, run
+from tests.crawls import ask, run
 from tests.web import Answer, Site, Web, page, redirect
 
 GONE, KEPT = "127.0.1.2", "127.0.1.1"

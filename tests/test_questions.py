@@ -12,8 +12,8 @@ import pytest
 from crawler.api import run_async
 from crawler.spec import CrawlSpec
 from storage.questions import QUESTIONS
-from tests.test_cli import EVIL, RAW, sh
-from tests.test_engine import ask
+from tests.commands import EVIL, RAW, sh
+from tests.crawls import ask
 from tests.web import Answer, Site, Web, page, redirect
 
 SITEMAP = "<urlset xmlns='http://www.sitemaps.org/schemas/sitemap/0.9'>{}</urlset>"

@@ -12,8 +12,8 @@ from storage import open_reader
 from storage.repeats import MOST, SAME
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve
-from tests.store_contract import NOW, link, page, place, queue, redirect, start
-from tests.test_engine import ask, asked, run
+from tests.crawls import ask, asked, run
+from tests.settlements import NOW, link, page, place, queue, redirect, start
 from tests.web import Answer, Request, Site
 from tests.web import page as html
 

@@ -27,8 +27,8 @@ from crawler.visit import Fault
 from storage.questions import QUESTIONS
 from storage.reader import open_reader
 from storage.sqlite import SqliteStore
+from tests.commands import sh
 from tests.killing import environment
-from tests.test_cli import sh
 from tests.test_upgrade import OLD, restored
 from tests.web import TEXT, Answer, Site, Web, page, redirect
 

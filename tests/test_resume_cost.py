@@ -16,7 +16,7 @@ from crawler.frontier.supply import ROWS_IN_HAND
 from storage.model import HostRow, Queued
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve
-from tests.test_engine import spec_of
+from tests.crawls import spec_of
 from tests.web import Request, Site, page
 
 DELAY = 0.2

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crawler.api import run_async
 from crawler.cli.explain import explanation
 from crawler.fetch import robots
 from crawler.fetch.robots import LIMIT, Robots
@@ -21,7 +22,7 @@ from crawler.url import admit
 from crawler.visit import Extract, Fault, Kind, Outcome, Visit
 from storage import open_reader
 from tests.conftest import Serve
-from tests.test_engine import ask, asked, paths, run
+from tests.crawls import ask, asked, paths, run, spec_of
 from tests.web import TEXT, Answer, Site, page, redirect
 
 DAY = 86_400.0
@@ -169,3 +170,77 @@ async def test_r7_over_many_runs_robots_txt_is_asked_for_once(serve: Serve, craw
         await run(web, crawl_file, max_pages=n)
     assert Counter(asked(web, robots=True))["/robots.txt"] == 1
     assert len(paths(web, crawl_file)) == 5
+
+
+async def test_robots_disallow_is_skipped_with_rule_and_line(serve: Serve, crawl_file: Path) -> None:
+    """The server is never asked for what robots.txt refuses; the file says by which line."""
+    web = await serve(
+        Site({"/": page("/no/1", "/yes"), "/yes": page()}, robots="# hello\nUser-agent: *\nDisallow: /no/\n")
+    )
+    await run(web, crawl_file)
+    assert sorted(asked(web)) == ["/", "/yes"]
+    [(reason, detail)] = ask(crawl_file, "SELECT reason, detail FROM skipped")
+    assert reason == "robots"
+    assert detail.startswith("line 3: ")
+    assert "/no/" in detail
+
+
+async def test_robots_ignore(serve: Serve, crawl_file: Path) -> None:
+    """--robots ignore neither asks for robots.txt nor obeys it."""
+    web = await serve(Site({"/": page()}, robots="User-agent: *\nDisallow: /\n"))
+    await run(web, crawl_file, robots="ignore")
+    assert asked(web, robots=True) == ["/"]
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+async def test_r3_unreachable_robots_send_no_page_request(serve: Serve, crawl_file: Path, status: int) -> None:
+    """5xx or 429 for robots.txt: 0 page requests, in this run and in the next; the seed is deferred, not lost."""
+    web = await serve(Site({"/": page(), "/robots.txt": status}))
+    for _ in range(2):
+        ending = await run(web, crawl_file)
+        assert (ending.state, ending.counts.queued) == ("deferred", 1)
+        assert ending.next_at is not None
+        assert ending.next_at / 1000 - time.time() > 200
+    assert asked(web, robots=True) == ["/robots.txt"]
+
+
+async def test_r4_absent_robots_allow(serve: Serve, crawl_file: Path) -> None:
+    """404 for robots.txt: everything is allowed."""
+    web = await serve(Site({"/": page()}))
+    await run(web, crawl_file)
+    assert ask(crawl_file, "SELECT robots_status FROM hosts") == [("absent",)]
+
+
+async def test_r6_robots_of_a_redirect_hold_for_the_first_origin(serve: Serve, crawl_file: Path) -> None:
+    """robots.txt that is moved to another path is followed, and its rules hold."""
+    web = await serve(
+        Site(
+            {
+                "/": page("/no"),
+                "/robots.txt": redirect("/r2"),
+                "/r2": redirect("/r3"),
+                "/r3": (200, "User-agent: *\nDisallow: /no", {"Content-Type": "text/plain"}),
+            }
+        )
+    )
+    await run(web, crawl_file)
+    assert asked(web, robots=True) == ["/robots.txt", "/r2", "/r3", "/"]
+
+
+async def test_r6_robots_redirected_to_a_host_not_in_the_crawl(serve: Serve, crawl_file: Path) -> None:
+    """The hop is taken at the other host, and the crawl ends as ever."""
+    home = Site({"/": page()})
+    web = await serve(home, Site({}, robots="User-agent: *\nDisallow: /no"))
+    home["/robots.txt"] = redirect(web.url("/robots.txt", host=2))
+    async with asyncio.timeout(2):
+        ending = await run_async(spec_of(web), crawl_file)
+    assert ending.state == "complete"
+
+
+async def test_r7_robots_are_asked_once_over_two_runs(serve: Serve, crawl_file: Path) -> None:
+    """The rules of the first run hold in the second; robots.txt is not asked for again within a day."""
+    web = await serve(Site({"/": page("/no/"), "/2": page("/no/2")}, robots="User-agent: *\nDisallow: /no/\n"))
+    await run(web, crawl_file)
+    await run(web, crawl_file, "/", "/2")
+    assert asked(web, robots=True) == ["/robots.txt", "/", "/2"]
+    assert ask(crawl_file, "SELECT count(*) FROM skipped WHERE reason = 'robots'") == [(2,)]

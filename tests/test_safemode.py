@@ -14,7 +14,7 @@ from storage.model import Begun
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve
 from tests.killing import environment
-from tests.store_contract import NOW, failure, first, page, place, queue, start
+from tests.settlements import NOW, failure, first, page, place, queue, start
 from tests.test_endings import ask
 from tests.web import Site
 from tests.web import page as html

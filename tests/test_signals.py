@@ -14,9 +14,9 @@ from crawler.frontier.optout import reserved
 from crawler.parse.html import extract
 from crawler.spec import BadSpec, CrawlSpec, from_mapping
 from crawler.visit import Extract, Outcome
+from tests.commands import QUICK, cli
 from tests.conftest import Serve
-from tests.test_cli import QUICK, cli
-from tests.test_engine import ask, run
+from tests.crawls import ask, run
 from tests.web import Answer, Site, page
 
 HTML = ("Content-Type", "text/html")

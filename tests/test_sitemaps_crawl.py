@@ -18,7 +18,7 @@ from crawler.cli.explain import explanation, lines
 from storage import open_reader, sitemaps
 from storage.migrate import SCHEMA
 from tests.conftest import Serve
-from tests.test_engine import ask, asked, paths, run, spec_of
+from tests.crawls import ask, asked, paths, run, spec_of
 from tests.test_sitemap import bomb
 from tests.web import Answer, Request, Site, page, redirect
 

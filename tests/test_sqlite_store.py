@@ -20,22 +20,8 @@ from storage import StoreError, StoreLocked, StoreUnreadable, open_reader
 from storage.migrate import APPLICATION_ID, VERSION
 from storage.model import Counts, FetchRow, HostRow, LinkRow, OriginRow, Settlement, Tally
 from storage.sqlite import SqliteStore
-from tests.store_contract import (
-    FAR,
-    NOW,
-    Fact,
-    StoreContract,
-    body,
-    failure,
-    first,
-    link,
-    nofollow,
-    page,
-    place,
-    queue,
-    redirect,
-    start,
-)
+from tests.settlements import FAR, NOW, Fact, body, failure, first, link, nofollow, page, place, queue, redirect, start
+from tests.store_contract import StoreContract
 
 CONTRACT = {  # CONTRACT.md §2: "columns at least", in this order
     "pages": "url status mime charset title depth size fetched_at elapsed_ms digest found_on parse truncated data",

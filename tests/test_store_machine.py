@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from storage.model import Budgets, LinkRow, OriginRow, Place, Queued, Settlement
 from storage.sqlite import SqliteStore
 from tests.conftest import long
-from tests.store_contract import NOW, failure, page, place, redirect
+from tests.settlements import NOW, failure, page, place, redirect
 
 HOSTS = ("a.test", "b.test")
 PLACES = [place(f"/{n}", host) for host in HOSTS for n in range(4)]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from crawler.versions import outdated, versions
+from tests.commands import Hanging, running, sh, until
 from tests.conftest import Serve
-from tests.test_cli import Hanging, running, sh, until
 from tests.web import Site, page
 
 ROOT = Path(__file__).resolve().parent.parent

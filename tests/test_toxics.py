@@ -24,9 +24,9 @@ from crawler.visit import Fault, Outcome, Visit
 from storage import open_reader
 from tests import hostile, proxy
 from tests.conftest import Serve
+from tests.crawls import shorten
 from tests.hostile import Hostile, response
 from tests.proxy import Proxy
-from tests.test_engine import shorten
 from tests.web import Site, page
 
 SHORT = Deadlines(total=1.0, connect=0.9, first_byte=0.3, grace=0.1, window=0.1, rate=20_480)
