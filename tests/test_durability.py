@@ -27,9 +27,9 @@ from storage import StoreUnreadable, disk, open_reader
 from storage import sqlite as store_module
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve
+from tests.crawls import ask
 from tests.killing import environment
 from tests.settlements import NOW, first, link, page, place, queue, start
-from tests.test_endings import ask
 from tests.test_floors import ROOT, modules
 from tests.test_sqlite_store import whole_crawl
 from tests.web import Request, Site

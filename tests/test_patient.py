@@ -23,12 +23,12 @@ from crawler.clock import SystemClock
 from crawler.patient import PatientStore
 from crawler.spec import CrawlSpec
 from crawler.stop import Stop
-from storage import open_reader
 from storage.model import BodyRow, Settlement
 from storage.sqlite import SqliteStore
 from storage.store import StoreBlocked, StoreBusy, StoreError, StoreFull
 from storage.trouble import told
 from tests.conftest import Serve
+from tests.crawls import ask
 from tests.killing import environment
 from tests.settlements import place
 from tests.web import Answer, Site, Web, page
@@ -84,11 +84,6 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 def begin(web: Web, file: Path, notes: Notes, stop: Stop | None = None) -> asyncio.Task[Any]:
     return asyncio.create_task(run_async(CrawlSpec(seeds=(web.url(),), **QUICK), file, stop=stop, note=notes))
-
-
-def ask(file: Path, sql: str) -> list[tuple[Any, ...]]:
-    with open_reader(file) as reader:
-        return list(reader.query(sql)[1])
 
 
 async def silence(web: Web) -> int:

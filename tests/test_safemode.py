@@ -13,9 +13,9 @@ import pytest
 from storage.model import Begun
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve
+from tests.crawls import ask
 from tests.killing import environment
 from tests.settlements import NOW, failure, first, page, place, queue, start
-from tests.test_endings import ask
 from tests.web import Site
 from tests.web import page as html
 

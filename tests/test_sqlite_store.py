@@ -20,6 +20,7 @@ from storage import StoreError, StoreLocked, StoreUnreadable, open_reader
 from storage.migrate import APPLICATION_ID, VERSION
 from storage.model import Counts, FetchRow, HostRow, LinkRow, OriginRow, Settlement, Tally
 from storage.sqlite import SqliteStore
+from tests.crawls import ask
 from tests.settlements import FAR, NOW, Fact, body, failure, first, link, nofollow, page, place, queue, redirect, start
 from tests.store_contract import StoreContract
 
@@ -42,8 +43,7 @@ sum(due_at IS NOT NULL), count(DISTINCT iif(due_at IS NOT NULL OR outcome <> 'sk
 
 
 def rows(store: SqliteStore | Path, sql: str) -> list[tuple[Any, ...]]:
-    with open_reader(store if isinstance(store, Path) else store.path) as reader:
-        return list(reader.query(sql)[1])
+    return ask(store if isinstance(store, Path) else store.path, sql)
 
 
 class TestSqliteStore(StoreContract):

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from crawler.api import run_async
 from crawler.cli.status import facts
 from crawler.cli.summary import describe
-from crawler.engine import Ending
 from crawler.frontier import politeness
-from crawler.spec import CrawlSpec
 from storage import open_reader
 from tests.conftest import Serve
+from tests.crawls import ask, run
 from tests.web import Answer, Request, Site, page
-
-QUICK: Mapping[str, Any] = {"delay": 0.0, "patience": 1.0, "parse_workers": 0, "allow_private": ("127.0.1.0/24",)}
-
-
-async def run(file: Path, *seeds: str, **options: Any) -> Ending:
-    async with asyncio.timeout(15):
-        return await run_async(CrawlSpec(seeds=seeds, **{**QUICK, **options}), file)
-
-
-def ask(file: Path, sql: str) -> list[tuple[Any, ...]]:
-    with open_reader(file) as reader:
-        return list(reader.query(sql)[1])
 
 
 async def test_l3_a_crawl_delay_of_an_hour_skips_the_host_aloud(serve: Serve, crawl_file: Path) -> None:
     """Nothing but robots.txt is asked for; its URLs are skipped as `robots`, and detail, `hosts`, summary and status
     name the Crawl-delay."""
     web = await serve(Site({"/": page()}, robots="User-agent: *\nCrawl-delay: 3600"))
-    ending = await run(crawl_file, web.url())
+    ending = await run(web, crawl_file, web.url())
     assert [r.path for r in web.requests] == ["/robots.txt"]
     ((reason, detail),) = ask(crawl_file, "SELECT reason, detail FROM skipped")
     ((trouble,),) = ask(crawl_file, "SELECT trouble FROM hosts")
@@ -50,7 +33,7 @@ async def test_l3_a_crawl_delay_of_an_hour_skips_the_host_aloud(serve: Serve, cr
 async def test_an_empty_body_alone_in_its_batch_is_stored(serve: Serve, crawl_file: Path) -> None:
     """An empty robots.txt and an empty page are bodies of 0 bytes, and end no run."""
     web = await serve(Site({"/": Answer()}, robots=""))
-    assert (await run(crawl_file, web.url())).state == "complete"
+    assert (await run(web, crawl_file, web.url())).state == "complete"
     assert ask(crawl_file, "SELECT size FROM fetches") == [(0,), (0,)]
 
 
@@ -68,9 +51,9 @@ async def test_n4_429_without_retry_after_waits_longer_each_time(
         return Answer(429) if next(busy) else page()
 
     web = await serve(Site({"/a": answer, "/b": answer}))
-    await run(crawl_file, web.url("/a"), web.url("/b"), patience=0.1)
+    await run(web, crawl_file, web.url("/a"), web.url("/b"), patience=0.1)
     assert ask(crawl_file, "SELECT throttled, trouble FROM host WHERE name <> ''")[0][0] >= 1
-    await run(crawl_file, web.url("/a"), web.url("/b"))
+    await run(web, crawl_file, web.url("/a"), web.url("/b"))
     at = [r.at for r in web.requests if r.path != "/robots.txt"]
     gaps = [b - a for a, b in itertools.pairwise(at)]
     assert all(gap >= 0.99 * least for gap, least in zip(gaps[:3], (0.2, 0.4, 0.8), strict=True))
@@ -83,7 +66,7 @@ async def test_n5_a_host_that_breaks_down_is_slowed(
     """With a delay of 0 and everything a 500: from the eleventh answer on each gap is twice the last."""
     monkeypatch.setattr(politeness, "SLOWED_LEAST", 0.1)
     web = await serve(Site({f"/{n}": 500 for n in range(13)}, robots=""))
-    await run(crawl_file, *(web.url(f"/{n}") for n in range(13)), patience=2.0, max_time=4.0)
+    await run(web, crawl_file, *(web.url(f"/{n}") for n in range(13)), patience=2.0, max_time=4.0)
     at = [r.at for r in web.requests][1:]
     gaps = [b - a for a, b in itertools.pairwise(at)]
     assert max(gaps[:9]) < 0.2 <= gaps[10] * 1.01

@@ -17,7 +17,7 @@ from storage import StoreUnreadable, migrate, open_reader
 from storage.migrate import VERSION, prepare
 from storage.sqlite import SqliteStore
 from tests.conftest import Serve, long
-from tests.test_endings import ask
+from tests.crawls import ask
 from tests.web import Site, page, redirect
 
 DATA = Path(__file__).with_name("data")
