@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crawler.clock import Clock
@@ -25,7 +25,7 @@ from crawler.frontier.sitemap_visit import recalled
 from crawler.frontier.supply import judge_again
 from crawler.log import log
 from crawler.patient import PatientStore
-from crawler.progress import Meter, Snapshot, bound_by, estimate
+from crawler.progress import Meter, Snapshot, bound_by, classes, estimate
 from crawler.safemode import SafeMode, quarantined
 from crawler.spec import VERSION, CrawlSpec
 from crawler.stop import GRACE, Stop
@@ -90,7 +90,7 @@ class Engine:
         self._on_pages = on_pages
         self._on_progress = on_progress
         self._exclude = exclude
-        self._meter = Meter()
+        self._meter, self._wire = Meter(), Meter()
         self._limit = False
         self._progress: dict[str, Any] = {}
         self._note = note
@@ -101,7 +101,7 @@ class Engine:
         ``asked``: what is stored as this run's spec, where this machine made us change it.
         ``rescope``: the rules have changed since the last run; what is queued or was refused is judged again first.
         """
-        start = self.clock.now()
+        self._start = self.clock.now()
         begun = await self.store.begin(
             now=self.clock.wall(),
             version=VERSION,
@@ -144,7 +144,7 @@ class Engine:
             with self._excused():
                 await self.store.end("interrupted", now=self.clock.wall(), tally=self._tally())
             raise
-        return await self._end(self.clock.now() - start)
+        return await self._end(self.clock.now() - self._start)
 
     async def _recall(self, scope: Scope, hosts: set[str]) -> None:
         """Sitemaps may be wanted that were not."""
@@ -261,13 +261,24 @@ class Engine:
     def snapshot(self) -> Snapshot:
         """The crawl as it is now."""
         stats, load, now = self.fetcher.stats, self.frontier.load(), self.clock.now()
-        rate = self._meter.add(now, self.visits.done)
-        bound = bound_by(load, self.spec, rate=rate, parsing=self.parser.queued, backlog=self.writer.backlog)
+        rate, parsing, backlog = self._meter.add(now, self.visits.done), self.parser.queued, self.writer.backlog
         eta, why = estimate(self._counts, rate)
         return Snapshot(
-            self._counts, stats.requests, stats.opened, stats.reused, stats.bytes, rate, bound, eta, why, load,
+            self._counts,
+            replace(stats),
+            rate,
+            self._wire.add(now, stats.bytes),
+            bound_by(load, self.spec, rate=rate, parsing=parsing, backlog=backlog),
+            eta,
+            why,
+            load,
+            classes(self.visits.seen.answers),
+            tuple(reversed(self.visits.seen.errors)),
+            now - self._start,
+            parsing,
+            backlog,
             len(asyncio.all_tasks()),
-        )  # fmt: skip
+        )
 
     def _tally(self) -> Tally:
         stats = self.fetcher.stats

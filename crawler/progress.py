@@ -2,45 +2,81 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crawler.frontier.frontier import Load
+from crawler.fetch import Stats
+from crawler.frontier.load import Load
 from crawler.spec import CrawlSpec
+from crawler.visit import Kind, Outcome, Visit
 from storage.model import Counts
 
 CROWDED = 300  # settlements waiting for their commit
 WINDOW = 30.0  # seconds over which the rate is measured
+ERRORS = 20  # of the latest that are kept to be shown
+
+
+class Seen:
+    """What a run was answered: how many answers of each class (0: none came), and the last errors as (reason, URL)."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[int] = Counter()
+        self.errors: deque[tuple[str, str]] = deque(maxlen=ERRORS)
+
+    def add(self, visit: Visit, outcome: Outcome) -> None:
+        """Note an outcome. A site without a robots.txt is no error."""
+        self.answers[(outcome.status or 0) // 100] += 1
+        if outcome.reason and not (visit.kind is Kind.ROBOTS and 400 <= (outcome.status or 0) < 500):
+            self.errors.append((outcome.reason, visit.url))
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The crawl at an instant. ``rate``: visits settled a second; ``eta``: seconds for what is known now, or None."""
+    """The crawl at an instant. ``rate``: visits settled a second, ``byte_rate``: bytes of bodies on the wire a second;
+    ``eta``: seconds for what is known now, or None; ``seconds``: since the run began."""
 
     counts: Counts
-    requests: int
-    connections: int
-    reused: int
-    bytes: int
+    stats: Stats
     rate: float
+    byte_rate: float
     bound_by: str
     eta: float | None
     eta_reason: str
     load: Load
+    answers: Mapping[str, int]  # by class: '2xx', ..., and 'none' where no answer came
+    errors: tuple[tuple[str, str], ...]  # (reason, URL), the last one first
+    seconds: float
+    parsing: int  # pages that wait for a parse worker
+    backlog: int  # settlements that wait for their commit
     tasks: int = 0  # of the event loop: a number that must not grow (FAULTS X3)
+
+    @property
+    def reuse(self) -> float:
+        """The share of requests that went over a connection already open."""
+        return self.stats.reused / max(1, self.stats.requests)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "rate": round(self.rate, 2),
+            "byte_rate": round(self.byte_rate),
             "bound_by": self.bound_by,
             "eta": None if self.eta is None else round(self.eta),
             "eta_reason": self.eta_reason,
             "fetching": self.load.fetching,
+            "ready": self.load.ready,
             "waiting": self.load.waiting,
+            "busy": self.load.busy,
             "hosts_in_hand": self.load.hosts,
+            "answers": self.answers,
             "tasks": self.tasks,
         }
+
+
+def classes(answers: Mapping[int, int]) -> dict[str, int]:
+    """Counts by class of status as they are named: ``2xx``, ``none``."""
+    return {f"{n}xx" if n else "none": answers[n] for n in sorted(answers, key=lambda n: n or 10)}
 
 
 class Meter:
@@ -60,14 +96,15 @@ class Meter:
 
 def bound_by(load: Load, spec: CrawlSpec, *, rate: float, parsing: int, backlog: int) -> str:
     """What more of would make the crawl faster, in words a person can act on. ``rate``: visits settled a second."""
-    resting = load.longest > 0 and load.waiting * 2 >= load.hosts
+    resting = load.longest > 0 and load.resting * 2 >= load.hosts
+    delays = f"{load.longest:g} s" if load.shortest == load.longest else f"{load.shortest:.3g} to {load.longest:.3g} s"
     cases = (
         (load.paused, f"a pause: {load.paused}"),
         (backlog >= CROWDED, "the disk: settlements wait for their commit"),
         (load.fetching >= spec.connections, f"connections: all {spec.connections} are in use"),
         (parsing > 4 * max(1, spec.parsers), f"parsing: {parsing} pages wait for {spec.parsers} workers"),
         (spec.max_rate and rate >= 0.9 * spec.max_rate, f"--max-rate: {spec.max_rate or 0:g} pages/s"),
-        (resting, f"politeness: {plural(load.hosts, 'host')} × {load.longest:g} s; more workers will not help"),
+        (resting, f"politeness: {plural(load.hosts, 'host')} × {delays}; more workers will not help"),
         (load.fetching, "the network: answers are awaited"),
     )
     return next((words for holds, words in cases if holds), "the frontier: nothing known is due")

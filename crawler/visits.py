@@ -19,6 +19,7 @@ from crawler.frontier.robots_visit import readable
 from crawler.frontier.workbench import Refusal
 from crawler.log import visited
 from crawler.patient import PatientStore
+from crawler.progress import Seen
 from crawler.safemode import SafeMode
 from crawler.visit import Extract, Kind, Outcome, Page, Visit
 from crawler.writer import Writer
@@ -48,7 +49,8 @@ class Parser(Protocol):
 
 
 class Visits:
-    """Makes the visits the frontier hands out. ``done`` of them are durable; ``answered``: some server answered."""
+    """Makes the visits the frontier hands out. ``done`` of them are durable; ``answered``: some server answered;
+    ``seen``: what they answered."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Visits:
     ) -> None:
         self.done = 0
         self.answered = answered
+        self.seen = Seen()
         self._frontier = frontier
         self._fetcher = fetcher
         self._parser = parser
@@ -120,6 +123,7 @@ class Visits:
         outcome = await self._frontier.judge(visit, await self._fetcher.fetch(visit))
         self._frontier.release(visit, outcome)
         visited(visit.url, outcome.status, outcome.reason, outcome.elapsed_ms, outcome.wire_size)
+        self.seen.add(visit, outcome)
         self.answered |= outcome.status is not None
         try:
             async with self._lane(visit, outcome):

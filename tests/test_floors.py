@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
      "crawler.demo", "crawler.demo.*"),
     ("crawler.frontier.frontier",),
     ("crawler.frontier.supply",),
-    ("crawler.frontier.stored", "crawler.frontier.robots_visit", "crawler.fetch.many"),
+    ("crawler.frontier.stored", "crawler.frontier.load", "crawler.frontier.robots_visit", "crawler.fetch.many"),
     ("crawler.frontier.sitemap_visit",),
     ("crawler.frontier.workbench", "crawler.frontier.settling", "crawler.fetch.pool", "crawler.fetch.http",
      "crawler.parse.pool", "crawler.parse.process"),

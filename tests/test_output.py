@@ -39,11 +39,12 @@ OURS = re.compile(r"\x1b\[(?:\?25[lh]|[0-9]*[ABGJK]|2K|[0-9;]*m)")  # what rich'
 TITLES = 10_000
 
 
-def terminal(*arguments: object) -> str:
+def terminal(*arguments: object, env: dict[str, str] | None = None) -> str:
     """What `crawler` with these arguments draws on a terminal, stdout and stderr."""
     master, slave = pty.openpty()
+    env = environment() | {"TERM": "xterm", "COLUMNS": "200"} | (env or {})
     process = subprocess.Popen([sys.executable, "-m", "crawler", *map(str, arguments)], stdin=slave, stdout=slave,
-                               stderr=slave, env=environment() | {"TERM": "xterm", "COLUMNS": "200"}, close_fds=True)
+                               stderr=slave, env=env, close_fds=True)
     os.close(slave)
     drawn = bytearray()
     try:

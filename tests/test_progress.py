@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crawler.frontier.frontier import Load
+from crawler.frontier.load import Load
 from crawler.progress import Meter, bound_by, estimate
 from crawler.spec import CrawlSpec
 from storage.model import Counts
@@ -19,7 +19,8 @@ BUSY = Load(fetching=3, hosts=3)
         (Load(fetching=100, hosts=200), {}, 50.0, "connections: all 100 are in use"),
         (BUSY, {"max_rate": 20.0}, 19.5, "--max-rate: 20 pages/s"),
         (BUSY, {"max_rate": 20.0}, 3.0, "the network: answers are awaited"),
-        (Load(0, 3, 3, 1.0), {"max_rate": 20.0}, 3.0, "politeness: 3 hosts × 1 s; more workers will not help"),
+        (Load(0, 3, 3, 1.0, 1.0), {"max_rate": 20.0}, 3.0, "politeness: 3 hosts × 1 s; more workers will not help"),
+        (Load(0, 3, 3, 0.3, 2.0), {}, 3.0, "politeness: 3 hosts × 0.3 to 2 s; more workers will not help"),
         (Load(), {}, 0.0, "the frontier: nothing known is due"),
     ],
 )

@@ -189,7 +189,7 @@ def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format
         task = asyncio.current_task()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stop, signals, task)
-        with view(progress, spec) as show, log_to(log, log_format):
+        with view(progress) as show, log_to(log, log_format):
             if log is not None:
                 from crawler.versions import versions
 

@@ -41,7 +41,10 @@ def status(file: Path, as_json: bool) -> None:
         click.echo(f"  trouble: {printable(host)}: {printable(what)}")
     if found["state"] == "running":
         eta = "unknown" if found["eta"] is None else duration(found["eta"])
-        click.echo(f"  rate {found['rate']:g}/s, bound by {found['bound_by']}\n  ETA {eta}: {found['eta_reason']}")
+        click.echo(f"  rate {found['rate']:g}/s, bound by {printable(found['bound_by'] or 'nothing known yet')}")
+        click.echo(f"  hosts {found['ready']:,} ready, {found['waiting']:,} waiting, {found['busy']:,} busy")
+        click.echo("  answers " + (", ".join(f"{name} {n:,}" for name, n in found["answers"].items()) or "none yet"))
+        click.echo(f"  ETA {eta}: {found['eta_reason']}")
 
 
 def facts(reader: Reader) -> dict[str, Any]:
@@ -70,6 +73,8 @@ def facts(reader: Reader) -> dict[str, Any]:
         "bound_by": progress.get("bound_by"),
         "eta": progress.get("eta"),
         "eta_reason": progress.get("eta_reason"),
+        **{name: progress.get(name, 0) for name in ("ready", "waiting", "busy")},
+        "answers": progress.get("answers", {}),
         "pid": pid,
         "trouble": reader.trouble(),
     }

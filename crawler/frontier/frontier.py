@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from crawler.clock import Clock
 from crawler.fetch.robots import Robots
 from crawler.frontier import network, optout, politeness, settling
 from crawler.frontier.exclusions import Exclusions
+from crawler.frontier.load import Load, load_of
 from crawler.frontier.network import Network, Whose
 from crawler.frontier.robots_visit import settle_robots
 from crawler.frontier.scope import Scope
@@ -34,18 +35,6 @@ UNCOMMITTED = 200  # acquired − settled ≤ connections + this: bounds memory 
 
 Resolve = Callable[[Place], Awaitable[tuple[str, tuple[str, ...]] | None]]
 """Looks up a place's host: (address group, pinned addresses), or None when it cannot be resolved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the frontier is doing, for `progress`. ``hosts`` have something to ask; ``waiting`` of them for their clock,
-    whose ``longest`` delay is given in s; ``paused``: why nobody is asked at all."""
-
-    fetching: int = 0
-    hosts: int = 0
-    waiting: int = 0
-    longest: float = 0.0
-    paused: str = ""
 
 
 class Frontier:
@@ -405,14 +394,8 @@ class Frontier:
     def load(self) -> Load:
         """A snapshot for `progress`."""
         now = self.clock.now()
-        turns = [(at, h) for h in self.bench.hosts.values() if (at := h.ready_at()) is not None]
-        return Load(
-            fetching=self.fetching,
-            hosts=len(turns),
-            waiting=sum(at > now for at, _ in turns),
-            longest=max((h.delay for at, h in turns if at > now), default=0.0),
-            paused=self.network.down or (self._pause if self.paused_until > now else ""),
-        )
+        paused = self.network.down or (self._pause if self.paused_until > now else "")
+        return load_of(self.bench, now, fetching=self.fetching, paused=paused)
 
 
 def _charged_to(whose: Whose, outcome: Outcome, why: str) -> Outcome:

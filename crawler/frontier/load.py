@@ -1,0 +1,67 @@
+"""What a workbench is doing, at a glance: how many hosts are where, and which of them hold the crawl up most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import nlargest
+from typing import NamedTuple
+
+from crawler.frontier.workbench import Host, Workbench
+
+SLOWEST = 5  # hosts that are named
+
+
+class Slow(NamedTuple):
+    """A host that takes its time. ``delay`` between two requests and the usual ``latency`` of its answers, in s;
+    ``blocked``: s for which it is left alone from now on, 0: it is not."""
+
+    host: str
+    delay: float
+    latency: float
+    blocked: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the frontier is doing, for `progress`. ``hosts`` have something to ask; ``resting`` of them have to wait for
+    their clock, and their ``shortest`` and ``longest`` delays are given in s; ``paused``: why nobody is asked at all. Each
+    host that is asked or might be is either ``ready``, ``waiting`` or ``busy``."""
+
+    fetching: int = 0
+    hosts: int = 0
+    resting: int = 0
+    shortest: float = 0.0
+    longest: float = 0.0
+    paused: str = ""
+    ready: int = 0
+    waiting: int = 0
+    busy: int = 0
+    slowest: tuple[Slow, ...] = ()
+
+
+def load_of(bench: Workbench, now: float, *, fetching: int, paused: str) -> Load:
+    """One pass over the hosts in hand, about 1 µs each."""
+    turns = [(host, host.ready_at()) for host in bench.hosts.values()]
+    asked = [(host, at) for host, at in turns if at is not None]
+    resting = [host for host, at in asked if at > now]
+    delays = [host.delay for host in resting]
+    busy = sum(host.busy > 0 for host, _ in turns)
+    waiting = sum(not host.busy for host in resting)
+    free = sum(not host.busy for host, _ in asked)
+    found = (_slow(host, now) for host, at in turns if host.busy or at is not None)
+    return Load(
+        fetching=fetching,
+        hosts=len(asked),
+        resting=len(delays),
+        shortest=min(delays, default=0.0),
+        longest=max(delays, default=0.0),
+        paused=paused,
+        ready=free - waiting,
+        waiting=waiting,
+        busy=busy,
+        slowest=tuple(nlargest(SLOWEST, found, key=lambda s: (max(s.delay, s.blocked), s.latency))),
+    )
+
+
+def _slow(host: Host, now: float) -> Slow:
+    return Slow(host.name, host.delay, host.standing.latency, max(0.0, host.blocked_until - now))
