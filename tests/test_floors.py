@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.parse.*",),
     ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.url", "crawler.descriptors"),
     ("crawler.visit", "crawler.spec", "crawler.stop", "crawler.clock", "crawler.text", "crawler.versions"),
+    ("storage.export", "storage.export.*"),
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),
 )

@@ -1,37 +1,124 @@
-"""`export`: rows to a file; the format is its extension. Streams, and the file appears only when it is whole."""
+"""`export`: a crawl in the formats of others. Streams; what is written appears only when it is whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from crawler.spec import BadSpec
+from crawler.spec import VERSION, BadSpec
 
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "json"}
+if TYPE_CHECKING:
+    from storage.export.captures import Captures
+    from storage.export.warc import About
+    from storage.reader import Reader
+
+TEXTS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "json"}
+ARCHIVES = (".warc.gz", ".warc", ".wacz")
+FORMATS = (*TEXTS, ".parquet", *ARCHIVES)
+ROWS = "SELECT * FROM pages"
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--sql", default="SELECT * FROM pages", show_default=True, help="chooses the rows")
-@click.option("--force", is_flag=True, help="overwrite TARGET")
+@click.option("--sql", metavar="SQL|NAME", help="chooses rows, or by their `url` pages; else all pages")
+@click.option("--force", is_flag=True, help="replace TARGET")
 @click.option("--raw", is_flag=True, help="CSV cells as they are; else those that start like a formula get a leading '")
-def export(file: Path, target: Path, sql: str, force: bool, raw: bool) -> None:
-    """Write rows of FILE to TARGET: .jsonl, .json or .csv."""
-    import sqlite3
+def export(file: Path, target: Path, sql: str | None, force: bool, raw: bool) -> None:
+    """Write FILE's rows or answers to TARGET, whose extension says the format. Works while a crawl runs.
 
-    from crawler.cli.newfile import new_file
-    from crawler.cli.output import write_rows
-    from storage.reader import open_reader
-
-    form = FORMATS.get(target.suffix)
+    Rows: .jsonl, .json, .csv, .parquet. Archives of all answers: .warc.gz, .warc, .wacz.
+    """
+    form = next((ending for ending in FORMATS if target.name.endswith(ending)), None)
     if form is None:
         raise click.UsageError(f"{target.name}: no such format; use {', '.join(FORMATS)}")
+    write = _archive if form in ARCHIVES else _parquet if form == ".parquet" else _text
+    write(file, target, sql, force, raw)
+
+
+def _text(file: Path, target: Path, sql: str | None, force: bool, raw: bool) -> None:
+    from crawler.cli.bar import bar
+    from crawler.cli.newfile import new_file
+    from crawler.cli.output import write_rows
+
+    with _reading(file, sql or ROWS) as (reader, text), new_file(target, force=force) as out:
+        names, rows = reader.query(text)
+        _say(write_rows(names, bar(rows, "rows"), TEXTS[target.suffix], out, raw=raw), target)
+
+
+def _parquet(file: Path, target: Path, sql: str | None, force: bool, raw: bool) -> None:
+    from crawler.cli.bar import bar
+    from crawler.cli.newfile import new_bytes
+    from storage.export.parquet import NoParquet, types, write_parquet
+
+    with _reading(file, sql or ROWS) as (reader, text), new_bytes(target, force=force) as out:
+        reader.db.execute("BEGIN")  # types and rows are of one moment
+        names, rows = reader.query(text)
+        kinds = types(names, bar(rows, "looking at rows"))
+        try:
+            _say(write_parquet(out, names, kinds, bar(reader.query(text)[1], "rows")), target)
+        except NoParquet:
+            raise BadSpec("Parquet needs pyarrow; run: pip install 'poolcrawl[parquet]'") from None
+        except ValueError as error:
+            raise BadSpec(f"{target.name}: {error}") from None
+
+
+def _archive(file: Path, target: Path, sql: str | None, force: bool, raw: bool) -> None:
+    from contextlib import ExitStack
+
+    from crawler.cli.bar import bar
+    from crawler.cli.newfile import new_bytes
+    from crawler.fetch.headers import sent_by_run
+    from storage.export.wacz import WaczWriter
+    from storage.export.warc import WarcWriter
+
+    with _reading(file, sql) as (reader, text), new_bytes(target, force=force) as out, ExitStack() as stack:
+        captures, about = _chosen(reader, text), _about(reader, target.name)
+        writer: WarcWriter | WaczWriter
+        if target.suffix == ".wacz":
+            writer = stack.enter_context(WaczWriter(out, reader.db, about, sent_by_run))
+        else:
+            writer = WarcWriter(out, reader.db, about, sent_by_run, packed=target.suffix == ".gz")
+        for capture in bar(captures, "answers", captures.total):
+            writer.put(capture)
+    kinds = writer.written
+    more = f"; {captures.unanswered:,} attempts had no answer" if captures.unanswered else ""
+    click.echo(f"{kinds['response']:,} responses, {kinds['revisit']:,} revisits in {target}{more}", err=True)
+
+
+def _chosen(reader: Reader, sql: str) -> Captures:
+    from storage.export.captures import Captures, NoUrls, choose
+
     try:
-        with open_reader(file) as reader, new_file(target, force=force) as out:
-            names, rows = reader.query(sql)
-            count = write_rows(names, rows, form, out, raw=raw)
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        raise BadSpec(f"SQL: {error}, in: {sql}") from None
+        choose(reader, sql or None)
+    except NoUrls as error:
+        raise BadSpec(str(error)) from None
+    return Captures(reader)
+
+
+def _about(reader: Reader, name: str) -> About:
+    import time
+
+    from storage import index
+    from storage.export.warc import About
+
+    return About(index.one(reader.db, index.CRAWL), reader.path.name, name, f"poolcrawl/{VERSION}", round(time.time() * 1000))
+
+
+@contextmanager
+def _reading(file: Path, sql: str | None) -> Iterator[tuple[Reader, str]]:
+    """The file, and the SQL that `--sql` asks for; "" when nothing is asked."""
+    from crawler.cli.query import asked, understood
+    from storage.reader import open_reader
+
+    text = asked(file, sql) if sql is not None else ""
+    with open_reader(file) as reader, understood(reader, text):
+        yield reader, text
+
+
+def _say(count: int, target: Path) -> None:
     click.echo(f"{count:,} rows in {target}", err=True)

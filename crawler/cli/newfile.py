@@ -1,7 +1,8 @@
-"""A file that appears only when it is whole, and never in the place of another unless that was asked for."""
+"""A file or folder that appears only when it is whole, and never in the place of another unless that was asked for."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,25 @@ from crawler.spec import BadSpec
 def new_file(target: Path, *, force: bool) -> Iterator[IO[str]]:
     """Text that becomes ``target`` (mode 0600, FAULTS V3) when all went well. UsageError when it exists and ``force`` is not
     given, BadSpec when it cannot be written."""
+    with new_bytes(target, force=force) as out:
+        text = io.TextIOWrapper(out, encoding="utf-8", newline="", errors="backslashreplace")
+        yield text
+        text.flush()
+        text.detach()
+
+
+@contextmanager
+def new_bytes(target: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    """The same for bytes."""
+    if target.is_dir():
+        raise click.UsageError(f"{target} is a folder")
     if target.exists() and not force:
         raise click.UsageError(f"{target} exists; --force overwrites it")
     part = target.with_name(target.name + ".part")
     try:
         part.unlink(missing_ok=True)  # of a run that was killed
-        number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w", encoding="utf-8", newline="", errors="backslashreplace") as out:
+        number = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "w+b") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from crawler.spec import BadSpec
+
+if TYPE_CHECKING:
+    from storage.reader import Reader
 
 
 def _list(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -35,14 +41,21 @@ def query(file: Path, sql: str, form: str, raw: bool) -> None:
     Views: pages fetches links redirects failures broken_links skipped queue hosts runs inlinks redirect_chains orphans
     sitemap_coverage exact_duplicates. docs/schema.md has their columns.
     """
-    import sqlite3
+    from crawler.cli.output import write_rows
+    from storage.reader import open_reader
+
+    text = asked(file, sql)
+    with open_reader(file) as reader, understood(reader, text):
+        names, rows = reader.query(text)
+        write_rows(names, rows, form, raw=raw)
+
+
+def asked(file: Path, sql: str) -> str:
+    """The SQL that was asked for: itself, stdin's, or that of a ready-made question, whose index is then brought up to date."""
     import sys
 
     from crawler.cli.errors import say
-    from crawler.cli.output import write_rows
-    from storage import index
     from storage.questions import QUESTIONS
-    from storage.reader import open_reader
 
     text = sys.stdin.read() if sql == "-" else sql
     if text in QUESTIONS:
@@ -50,20 +63,30 @@ def query(file: Path, sql: str, form: str, raw: bool) -> None:
             from crawler.indexing import bring_up_to_date
 
             bring_up_to_date(file, graph=True, say=say)
-        text = QUESTIONS[text].sql
-    elif "-" in text and text.replace("-", "").isalpha():
+        return QUESTIONS[text].sql
+    if "-" in text and text.replace("-", "").isalpha():
         raise BadSpec(f"there is no ready-made question {text!r}; `crawler query --list` names them")
-    words = set(re.findall(r"\w+", text))
+    return text
+
+
+@contextmanager
+def understood(reader: Reader, sql: str) -> Iterator[None]:
+    """Around what runs the SQL: says when the index that it needs is behind, and what to do about its errors (BadSpec)."""
+    import sqlite3
+
+    from crawler.cli.errors import say
+    from storage import index
+
+    words = set(re.findall(r"\w+", sql))
     needed = next((name for name in index.NAMES if name in words), None)
-    with open_reader(file) as reader:
-        if needed and (late := index.behind(reader.db, "graph")):
-            say(f"{late:,} request{'s' * (late > 1)} not in the index yet; to bring it up to date: crawler index {file}")
-        try:
-            names, rows = reader.query(text)
-            write_rows(names, rows, form, raw=raw)
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            hint = _hint(str(error), needed, file, reader.outdated)
-            raise BadSpec(f"SQL: {error}{hint}, in: {text}") from None
+    if needed and (late := index.behind(reader.db, "graph")):
+        what = f"request{'s' * (late > 1)} not in the index yet"
+        say(f"{late:,} {what}; to bring it up to date: crawler index {reader.path}")
+    try:
+        yield
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        hint = _hint(str(error), needed, reader.path, reader.outdated)
+        raise BadSpec(f"SQL: {error}{hint}, in: {sql}") from None
 
 
 def _hint(error: str, needed: str | None, file: Path, outdated: bool) -> str:

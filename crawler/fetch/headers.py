@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from crawler.fetch.decode import ACCEPT_ENCODING
-from crawler.spec import CrawlSpec
+from crawler.spec import VERSION, CrawlSpec
 
 KEPT = 128  # headers of a response (H5)
 LONGEST = 65_536  # bytes of one
@@ -29,6 +30,15 @@ def sent_to_all(spec: CrawlSpec) -> dict[str, str]:
     mail = (spec.contact or "").removeprefix("mailto:")
     if re.fullmatch(r"[^@\s:/]+@[^@\s:/]+", mail):
         headers["From"] = mail
+    return headers
+
+
+def sent_by_run(settings: Mapping[str, Any], version: str) -> dict[str, str]:
+    """The same of a run that is over, from its stored settings and the version that made it."""
+    spec = CrawlSpec(contact=settings.get("contact"), user_agent=settings.get("user_agent"))
+    headers = sent_to_all(spec)
+    if spec.user_agent is None:
+        headers["User-Agent"] = spec.agent.replace(VERSION, version, 1)
     return headers
 
 
