@@ -1,4 +1,5 @@
-"""Writes what the documentation takes from elsewhere: schema.md, the option tables of cli.md, performance.md, faults.md.
+"""Writes what the documentation takes from elsewhere: schema.md, the option tables of cli.md, the manual
+page, performance.md, faults.md.
 
     python docs/generate.py            # writes them
     python docs/generate.py --check    # says what is out of date in all but the last, exit code 1
@@ -16,10 +17,9 @@ from contextlib import closing
 from difflib import unified_diff
 from pathlib import Path
 
-import click
 import performance
-
-from crawler.cli.main import COMMANDS, cli
+from commands import COMMANDS, options_of
+from manpage import manpage
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = HERE.parent / "storage" / "schema.sql"
@@ -157,28 +157,15 @@ def _sentence(text: str) -> str:
 
 def options(name: str) -> str:
     """A command's options as a table."""
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
     rows = []
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            shown = " ".join(f"`{o}`" for o in parameter.opts)
-            value = "" if parameter.is_flag else f" *{_value(parameter)}*"
-            rows.append(f"| {shown}{value} | {_meaning(parameter)} |\n")
+    for names, value, meaning in options_of(name):
+        shown = " ".join(f"`{o}`" for o in names) + (f" *{_cell(value.replace('|', ' | '))}*" if value else "")
+        rows.append(f"| {shown} | {_cell(meaning)} |\n")
     return "| option | meaning |\n|---|---|\n" + "".join(rows) if rows else "No options.\n"
 
 
-def _value(option: click.Option) -> str:
-    text = "|".join(option.type.choices) if isinstance(option.type, click.Choice) else option.metavar or option.type.name
-    return (text if "'" in text else text.lower()).replace("|", " \\| ")
-
-
-def _meaning(option: click.Option) -> str:
-    text = re.sub(r" \[(default [^,\]]+)?(?:, )?[^\]]*\]$", lambda m: f" ({m[1]})" if m[1] else "", option.help or "")
-    default = option.default
-    if option.show_default and isinstance(default, (str, int, float, Path)) and not option.is_flag:
-        text += f"{' ' if text else ''}(default {default})"
-    return text.replace("|", "\\|") + ("; repeatable" if option.multiple and "repeatable" not in text else "")
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def cli_page(page: str) -> str:
@@ -240,6 +227,7 @@ def fault_tests() -> dict[str, list[tuple[str, str, str]]]:
 def written() -> Iterator[tuple[Path, str]]:
     yield HERE / "schema.md", schema()
     yield HERE / "cli.md", cli_page((HERE / "cli.md").read_text("utf-8"))
+    yield HERE / "crawler.1", manpage()
     yield from performance.written()
     if "--check" not in sys.argv:
         yield HERE / "faults.md", faults()

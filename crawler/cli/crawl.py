@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from crawler.cli.errors import DEFERRED, say
-from crawler.cli.options import given, read_seeds, spec_options
+from crawler.cli.options import files, given, read_seeds, spec_options
 from crawler.spec import UNSTORED, BadSpec, CrawlSpec, from_mapping, from_toml
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _run_options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("seeds", nargs=-1, metavar="SEED...")
+@click.argument("seeds", nargs=-1, metavar="SEED...", shell_complete=files)
 @click.option(
     "-o",
     "--output",
@@ -97,7 +97,7 @@ def resume(file: Path, progress: str, log: Path | None, log_format: str, as_json
 
 @click.command()
 @FILE
-@click.argument("seeds", nargs=-1, required=True, metavar="SEED...")
+@click.argument("seeds", nargs=-1, required=True, metavar="SEED...", shell_complete=files)
 def add(file: Path, seeds: tuple[str, ...]) -> None:
     """Add seeds to an existing crawl; `crawler resume` then visits them."""
     import asyncio

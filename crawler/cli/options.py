@@ -6,12 +6,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from crawler.spec import BadSpec, CrawlSpec, default_of
 from crawler.text import discreet
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +49,15 @@ def _option(setting: Field[Any]) -> Callable[[F], F]:
         else float
         if kind.startswith("float")
         else str,
+        shell_complete=files if unit == "file" else None,
     )
+
+
+def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For a shell that completes a value: names of files."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

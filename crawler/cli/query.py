@@ -13,6 +13,8 @@ import click
 from crawler.spec import BadSpec
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from storage.reader import Reader
 
 
@@ -27,9 +29,18 @@ def _list(context: click.Context, _: click.Parameter, asked: bool) -> None:
     context.exit()
 
 
+def _names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The ready-made questions, for a shell that completes one."""
+    from click.shell_completion import CompletionItem
+
+    from storage.questions import QUESTIONS
+
+    return [CompletionItem(name, help=one.about) for name, one in QUESTIONS.items() if name.startswith(incomplete)]
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.argument("sql", metavar="SQL|NAME")
+@click.argument("sql", metavar="SQL|NAME", shell_complete=_names)
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="name the ready-made questions")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
