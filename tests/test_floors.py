@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.frontier.frontier",),
     ("crawler.frontier.supply",),
     ("crawler.frontier.stored", "crawler.frontier.load", "crawler.frontier.robots_visit", "crawler.fetch.many"),
-    ("crawler.frontier.sitemap_visit",),
+    ("crawler.frontier.sitemap_visit", "crawler.frontier.blame", "crawler.frontier.lookups"),
     ("crawler.frontier.workbench", "crawler.frontier.settling", "crawler.fetch.pool", "crawler.fetch.http",
      "crawler.parse.pool", "crawler.parse.process"),
     ("crawler.frontier.*", "crawler.fetch.*", "crawler.parse.worker"),

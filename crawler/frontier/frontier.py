@@ -7,34 +7,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from crawler.clock import Clock
 from crawler.fetch.robots import Robots
 from crawler.frontier import network, optout, politeness, settling
+from crawler.frontier.blame import Blame, charged_to
 from crawler.frontier.exclusions import Exclusions
 from crawler.frontier.load import Load, load_of
+from crawler.frontier.lookups import Lookups, Resolve
 from crawler.frontier.network import Network, Whose
 from crawler.frontier.robots_visit import settle_robots
 from crawler.frontier.scope import Scope
 from crawler.frontier.sitemap_visit import settle_sitemap
 from crawler.frontier.stored import Times, row_of
 from crawler.frontier.supply import Supply
-from crawler.frontier.workbench import ADDRESS_FRESH, Errand, Host, Limits, Refusal, RobotsState, Workbench
+from crawler.frontier.workbench import Errand, Host, Limits, Refusal, RobotsState, Workbench
 from crawler.spec import CrawlSpec
 from crawler.visit import Extract, Fault, Kind, Outcome, Visit
-from storage.model import Begun, Place, Settlement
+from storage.model import Begun, Settlement
 from storage.store import Store
 
 NEXT_LOOK = 0.05  # seconds between two looks at the store while hosts in hand make room for others
-UNKNOWN_FRESH = 5.0  # seconds until a name that could not be resolved is looked up again
-LOOKUPS = 1024  # of names at once: tasks, the resolver has its own threads; dead names hold theirs for 5 s (FAULTS X7)
 UNCOMMITTED = 200  # acquired − settled ≤ connections + this: bounds memory and what a kill can repeat
-
-Resolve = Callable[[Place], Awaitable[tuple[str, tuple[str, ...]] | None]]
-"""Looks up a place's host: (address group, pinned addresses), or None when it cannot be resolved."""
 
 
 class Frontier:
@@ -67,16 +64,15 @@ class Frontier:
         self.unsettled = 0
         self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no sitemap, no refusal
         self.network = Network()
-        self._question: asyncio.Future[Whose] | None = None  # whose fault the open failures are
+        self._blame = Blame(self.network, self.bench, clock)
         self.paused_until = 0.0
         self._pause = ""
         self.limit_reached = False
-        self._resolve = resolve
+        self._lookups = Lookups(self.bench, resolve, clock, lambda: scope.exclusions, self._looked_up)
         self._idle: deque[asyncio.Future[Visit | Refusal | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._next_slot = 0.0  # of the whole crawl's rate
-        self._lookups: set[asyncio.Task[None]] = set()
 
     # --- workers
 
@@ -95,46 +91,22 @@ class Frontier:
         self.tick()
         whose = self._whose(visit, outcome)
         if whose is Whose.OPEN:
-            whose = await self._verdict() or self._whose(visit, outcome)
-        return _charged_to(whose, outcome, self.network.down)
+            self.fetching -= 1  # nothing is open meanwhile
+            self._pump()
+            verdict = await self._blame.verdict()
+            self.fetching += 1
+            whose = verdict or self._whose(visit, outcome)
+        return charged_to(whose, outcome, self.network.down)
 
     def _whose(self, visit: Visit, outcome: Outcome) -> Whose:
-        """What this outcome says, of itself and of those that are open."""
-        known, before = visit.handle[0].standing.failures > 0, self.network.down
-        whose = self.network.judge(visit.place, outcome, self.clock.now(), known=known, others=self._others())
-        if self.network.down:
-            self._decide(Whose.NETWORK)
-        elif not self.network.suspicious:
-            self._decide(Whose.HOST)
+        """What this outcome says; when our network is gone, or back, everybody pauses or goes on."""
+        before = self.network.down
+        whose = self._blame.of(visit, outcome)
         if self.network.down and not before:
             self.pause(network.PROBE, self.network.down)
         elif before and not self.network.down and self._pause == before:
             self.paused_until = 0.0
         return whose
-
-    def _others(self) -> Iterator[str]:
-        """Hosts that are being asked or were just now, or will be soon, and were not failing before."""
-        soon = self.clock.now() + network.SILENCE
-        for host in self.bench.hosts.values():
-            at = host.ready_at()
-            if not host.standing.failures and (host.out or (at is not None and at <= soon)):
-                yield host.name
-
-    async def _verdict(self) -> Whose | None:
-        """Waits until it shows whose doing the open failures are; None: it does not."""
-        if self._question is None:
-            self._question = asyncio.get_running_loop().create_future()
-        question = self._question
-        self.fetching -= 1  # nothing is open meanwhile
-        self._pump()
-        await asyncio.wait({question}, timeout=network.QUESTION)
-        self.fetching += 1
-        return question.result() if question.done() else None
-
-    def _decide(self, whose: Whose) -> None:
-        if self._question is not None:
-            self._question.set_result(whose)
-            self._question = None
 
     def _beat(self) -> None:
         self.tick()
@@ -276,7 +248,7 @@ class Frontier:
     def stop(self) -> None:
         """No new visit from now on; those handed out may be settled."""
         self._stopping = True
-        self._decide(Whose.NETWORK)  # nobody is charged with what was not decided
+        self._blame.decide(Whose.NETWORK)  # nobody is charged with what was not decided
         if self._timer:
             self._timer.cancel()
         while self._idle:
@@ -300,7 +272,7 @@ class Frontier:
                 break
             self._hand_out(turn)
             self._idle.popleft().set_result(turn)
-        self._look_up()
+        self._lookups.start()
         self._arm(now)
 
     def _open(self, now: float) -> bool:
@@ -346,24 +318,9 @@ class Frontier:
         if at > now:
             self._timer = asyncio.get_running_loop().call_later(at - now, self._pump)
 
-    def _look_up(self) -> None:
-        while self.bench.unresolved and len(self._lookups) < LOOKUPS:
-            host = self.bench.unresolved.popleft()
-            task = asyncio.get_running_loop().create_task(self._resolve_host(host))
-            self._lookups.add(task)
-            task.add_done_callback(self._lookups.discard)
-
-    async def _resolve_host(self, host: Host) -> None:
-        if not (host.errands or host.window or host.later):  # barred while it waited for its look-up
-            host.resolving = False
-            return
-        place = host.errands[0].place if host.errands else (host.window or host.later)[0][-1].place
-        found = await self._resolve(place)
-        group, addresses = found or (f"?{host.name}", ())
-        if why := self.scope.exclusions.refusal(host.name, addresses):
-            self.bench.bar(host, why, self.clock.now())
+    def _looked_up(self, host: Host) -> None:
+        if host.barred:
             self._supply.wake()
-        self.bench.resolved(host, group, addresses, self.clock.now(), fresh=ADDRESS_FRESH if found else UNKNOWN_FRESH)
         self._pump()
 
     # --- feeding
@@ -396,18 +353,3 @@ class Frontier:
         now = self.clock.now()
         paused = self.network.down or (self._pause if self.paused_until > now else "")
         return load_of(self.bench, now, fetching=self.fetching, paused=paused)
-
-
-def _charged_to(whose: Whose, outcome: Outcome, why: str) -> Outcome:
-    """The outcome as whoever answers for it has it: what is our own machine's or network's is nobody's page or failure."""
-    if whose in (Whose.HOST, Whose.OPEN):  # what nobody else has confirmed is the host's
-        if outcome.fault is not Fault.OFFLINE:
-            return outcome
-        return replace(
-            outcome, fault=Fault.CONNECT_FAILED, reason=outcome.reason.replace("offline", "connect_failed", 1)
-        )
-    fault = Fault.LOCAL if whose is Whose.MACHINE else Fault.OFFLINE
-    text = "this process was stopped meanwhile" if whose is Whose.MACHINE else why or "our own network was gone"
-    return Outcome(
-        outcome.url, None, f"{fault.value}: {text}", elapsed_ms=outcome.elapsed_ms, fault=fault, sent_at=outcome.sent_at
-    )
