@@ -6,6 +6,7 @@ The command line is its first user.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
@@ -90,16 +91,16 @@ async def run_async(
         for place in (p for p in places if p.host in excluded):
             note(f"seed {discreet(place.url)} is not visited: its host was purged from {store}")
         changed = changes(spec, last.spec) if last else {}
-        rescope = not changed.keys().isdisjoint(SCOPE_SETTINGS) or _shorter(exclude, last)
+        rescope = not _tops(changed).isdisjoint(SCOPE_SETTINGS) or _shorter(exclude, last)
         rescope |= last is not None and "sitemaps" not in last.spec  # of a version that knew of none
         for name, (before, now) in changed.items():
-            note(f"changed from now on: {name.replace('_', '-')} {_word(before)} -> {_word(now)}")
+            note(f"changed from now on: {name} {_word(before, name)} -> {_word(now, name)}")
         asked = replace(spec, seeds=tuple(dict.fromkeys(p.url for p in places)))  # canonical: who logs in is not stored
         spec = fitted(spec, note)
         with late_authorities():
             from crawler.fetch.pool import FetchPool  # 0.1 s: for who fetches, and before workers want the cores
 
-        parser = await stack.enter_async_context(ParsePool(spec.parsers, spec.extractor))
+        parser = await stack.enter_async_context(ParsePool(spec.parsers, *spec.extractors))
         fetcher = await stack.enter_async_context(FetchPool(spec, [*known, *places]))
         engine = Engine(
             spec,
@@ -118,14 +119,34 @@ async def run_async(
 
 
 def changes(spec: CrawlSpec, stored: JsonObject) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ from those of the last run, seeds apart: name to (before, now)."""
-    now = spec.to_json()
-    names = [name for name in now if name in stored and name not in ("seeds", "header")]
-    return {name: (stored[name], now[name]) for name in names if now[name] != stored[name]}
+    """The settings that differ from those of the last run, seeds apart: name, as in a TOML file, to (before, now)."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, now in spec.to_json().items():
+        if name not in ("seeds", "header"):
+            found |= _differences(name.replace("_", "-"), stored.get(name, None if isinstance(now, dict) else now), now)
+    return found
 
 
-def _word(value: Any) -> str:
-    return "the default" if value in (None, []) else ", ".join(value) if isinstance(value, list) else str(value)
+def _differences(name: str, before: Any, now: Any) -> dict[str, tuple[Any, Any]]:
+    """Tables are compared key by key."""
+    if not isinstance(before, dict) and not isinstance(now, dict):
+        return {} if before == now else {name: (before, now)}
+    found: dict[str, tuple[Any, Any]] = {}
+    before, now = before or {}, now or {}
+    for key in before | now:
+        shown = key if re.fullmatch(r"[\w-]+", key) else f'"{key}"'
+        found |= _differences(f"{name}.{shown}", before.get(key), now.get(key))
+    return found
+
+
+def _tops(changed: Iterable[str]) -> set[str]:
+    return {name.partition(".")[0].replace("-", "_") for name in changed}
+
+
+def _word(value: Any, name: str) -> str:
+    if value in (None, []):
+        return "nothing" if "." in name else "the default"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 @contextmanager
@@ -174,7 +195,7 @@ def _nothing_to_do(spec: CrawlSpec, reader: Reader) -> bool:
     excluded = reader.excluded()
     new = {p.url for p in seed_places(spec) if p.host not in excluded} - {place.url for place in reader.seeds()}
     exclude = ExcludeFile(Path(spec.exclude_file), log.info) if spec.exclude_file else None
-    return not new and not _shorter(exclude, last) and changes(spec, last.spec).keys().isdisjoint(SCOPE_SETTINGS)
+    return not new and not _shorter(exclude, last) and _tops(changes(spec, last.spec)).isdisjoint(SCOPE_SETTINGS)
 
 
 async def add_seeds(spec: CrawlSpec, file: Path) -> int:

@@ -10,6 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from crawler import extraction
 from crawler.text import anonymous, discreet
 from storage.model import Budgets
 
@@ -27,7 +28,7 @@ class BadSpec(ValueError):
 
 def _setting(default: Any, unit: str, text: str) -> Any:
     meta = {"unit": unit, "help": text}
-    if isinstance(default, tuple):
+    if isinstance(default, tuple | dict):
         return field(default_factory=lambda: default, metadata=meta)
     return field(default=default, metadata=meta)
 
@@ -93,6 +94,12 @@ class CrawlSpec:
     )
     header: tuple[str, ...] = _setting((), "'K: V'", "sent to the seeds' origins only")
     proxy: str | None = _setting(None, "URL", "HTTP proxy for everything; it hides addresses from the address guard")
+    extract: Mapping[str, Any] = _setting(
+        {}, "NAME=SELECTOR", "a field for `data`, such as price='span.price::text'; NAME[]= for a list of all matches"
+    )
+    data: tuple[str, ...] = _setting(
+        (), "|".join(extraction.GROUPS), "more for `data`; metadata: OpenGraph, Twitter, JSON-LD, headings (0.1 ms a page)"
+    )
     extractor: str | None = _setting(
         None, "module:function", "your own function(tree, url) -> dict, run in the parse workers"
     )
@@ -102,7 +109,7 @@ class CrawlSpec:
             raise BadSpec(f"{name.replace('_', '-')}: {problem}")
 
     def _problems(self) -> list[tuple[str, str]]:
-        return self._out_of_range() + self._ill_formed()
+        return self._out_of_range() + self._ill_formed() + list(extraction.problems(self.extract))
 
     def _out_of_range(self) -> list[tuple[str, str]]:
         found = [
@@ -110,6 +117,8 @@ class CrawlSpec:
             for n, c in (("scope", SCOPES), ("robots", ("obey", "ignore")), ("sitemaps", SITEMAPS))
             if getattr(self, n) not in c
         ]
+        groups = extraction.GROUPS
+        found += [("data", f"must be of {', '.join(groups)}, not {g!r}") for g in self.data if g not in groups]
         if (self.robots, self.sitemaps) == ("ignore", "only"):
             found.append(("sitemaps", "robots.txt names them, so --sitemaps only needs --robots obey"))
         for name in ("per_host", "per_ip", "connections", "workers", "max_pages", "max_pages_per_host"):
@@ -183,6 +192,11 @@ class CrawlSpec:
         )
 
     @property
+    def extractors(self) -> tuple[str, ...]:
+        """What the parse workers load."""
+        return extraction.extractors(self.extract, self.data, self.extractor)
+
+    @property
     def address_limit(self) -> int:
         return self.per_ip if self.per_ip is not None else max(2, self.per_host)
 
@@ -245,6 +259,10 @@ def from_mapping(options: Mapping[str, Any]) -> CrawlSpec:
 def _typed(key: str, wanted: str, value: Any) -> Any:
     if value is None and "None" in wanted:
         return None
+    if wanted.startswith("Mapping"):
+        if not isinstance(value, Mapping):
+            raise BadSpec(f"{key}: must be a table, not {value!r}")
+        return {str(k): list(v) if isinstance(v, tuple) else v for k, v in value.items()}
     if wanted.startswith("tuple"):
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):

@@ -75,10 +75,11 @@ async def test_l9_signals_are_recorded_as_they_came(serve: Serve, crawl_file: Pa
     ({}, "User-agent: *\nContent-Signal: search=yes, ai-train=no\nAllow: /\n")], ids=["tag", "tdm", "usage", "meta", "robots"])
 async def test_l9_respected_a_reserved_body_is_not_stored(serve: Serve, crawl_file: Path, signal: dict[str, Any],
                                                           robots: str) -> None:
-    """With --respect-ai-optout: no body, but its digest and size, title, links, and the signal by name."""
+    """With --respect-ai-optout: no body and nothing taken out of it, but its digest and size, title, links, and the signal by
+    name."""
     body = b"<title>T</title>SECRETBODY"
     web = await serve(Site({"/": Answer(**{"body": body, "headers": (HTML,), **signal})}, robots=robots))
-    await run(web, crawl_file, respect_ai_optout=True)
+    await run(web, crawl_file, respect_ai_optout=True, extract={"body": "body"}, data=["metadata"])
     ((title, size, parse, data),) = ask(crawl_file, "SELECT title, size, parse, data FROM pages")
     assert (title, size) == ("T", None)
     assert parse.startswith("body withheld: ")

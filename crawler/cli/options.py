@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from crawler.extraction import pairs
 from crawler.spec import BadSpec, CrawlSpec, default_of
 from crawler.text import discreet
 
@@ -34,6 +35,8 @@ def _option(setting: Field[Any]) -> Callable[[F], F]:
     if kind.startswith("bool"):
         name = setting.name.replace("_", "-")
         return click.option(f"--{name}/--no-{name}", setting.name, default=None, help=f"{text} [default {default}, {unit}]")
+    if kind.startswith("Mapping"):
+        return click.option(f"--{setting.name}", multiple=True, callback=_pairs, metavar=unit, help=shown)
     choices = unit.split("|") if "|" in unit else None
     return click.option(
         f"--{setting.name.replace('_', '-')}",
@@ -58,6 +61,13 @@ def files(_context: click.Context, _parameter: click.Parameter, incomplete: str)
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
+
+
+def _pairs(context: click.Context, option: click.Parameter, typed: tuple[str, ...]) -> dict[str, Any] | None:
+    try:
+        return pairs(typed) or None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

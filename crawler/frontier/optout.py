@@ -14,6 +14,7 @@ from crawler.visit import Extract, Outcome
 
 _REFUSED = re.compile(r"(?:ai|ai-train|ai-input|train-ai|train-genai|genai)[ \t]*=[ \t]*no?", re.IGNORECASE)
 _SIGNALS = ("content-usage", "content-signal")
+_SAID = ("hreflang", "description", "tdm-reservation", "tdm-policy")  # about the page, for machines
 
 
 def reserved(outcome: Outcome, extract: Extract, robots: Iterable[str] = ()) -> str | None:
@@ -35,6 +36,7 @@ def _refuses(value: str) -> bool:
 
 
 def withheld(extract: Extract, why: str) -> Extract:
-    """The page without its body: what it was is said by digest and size, what it linked to stays."""
-    data = {**extract.data, "digest": extract.digest.hex(), "size": extract.size}
+    """The page without its body, and without what was taken out of it: what it was is said by digest and size, what it
+    linked to stays."""
+    data = {k: v for k, v in extract.data.items() if k in _SAID} | {"digest": extract.digest.hex(), "size": extract.size}
     return replace(extract, digest=b"", packed=b"", parse=f"body withheld: {why}", data=data)

@@ -22,6 +22,7 @@ MAX_HTML = 5 << 20  # bytes parsed (P6)
 MAX_TEXT = 500  # characters of a link's text
 MAX_TITLE = 1_000
 MAX_LANG = 35  # characters hold any language tag (RFC 5646 §4.4.1)
+MAX_LANGUAGES = 200  # of a page's translations
 MAX_EXAMINED = 100_000  # elements looked at; 10,000 links hide behind no more on any honest page
 AGENT = "poolcrawl"  # the product token in meta name= and X-Robots-Tag (RFC 9309 §2.2.1)
 
@@ -78,6 +79,15 @@ def read(
     return page.finish(packed, mime=mime, charset=charset, size=len(body)), tree
 
 
+def selects(css: str) -> bool:
+    """Whether a CSS selector is one that trees understand."""
+    try:
+        LexborHTMLParser("<html>").css(css)
+    except SelectolaxError:
+        return False
+    return True
+
+
 def _parse(text: str) -> LexborHTMLParser:
     try:
         return LexborHTMLParser(text)
@@ -95,6 +105,7 @@ class _Page:
         self._title: str | None = None
         self._canonical: str | None = None
         self._lang: str | None = None
+        self._served: str | None = None  # the language by the headers, or by an element that stands for one
         self._robots: set[str] = set()
         self._data: dict[str, Any] = {}
 
@@ -109,6 +120,8 @@ class _Page:
                 self._refresh(value)
             elif name == "x-robots-tag":
                 self._robots |= directives(value, AGENT)
+            elif name == "content-language":
+                self._served = _one_language(value)
 
     def document(self, tree: LexborHTMLParser) -> None:
         nodes = tree.css(_SELECTOR)
@@ -137,7 +150,7 @@ class _Page:
             charset=charset,
             base=self._base,
             canonical=self._canonical,
-            lang=self._lang,
+            lang=self._lang or self._served,
             mime=mime,
             robots=frozenset(self._robots),
             data=self._data,
@@ -181,7 +194,9 @@ class _Page:
         if kind == "canonical" and self._canonical is None:
             self._canonical = self._edges.url(href)
         elif kind == "alternate" and hreflang:
-            self._data.setdefault("hreflang", {}).setdefault(hreflang[:MAX_LANG], self._edges.url(href))
+            known = self._data.setdefault("hreflang", {})
+            if len(known) < MAX_LANGUAGES:
+                known.setdefault(hreflang[:MAX_LANG], self._edges.url(href))
 
     # --- one method for each element that is not plain ---
 
@@ -228,8 +243,11 @@ class _Page:
         content = attributes.get("content")
         if not content:
             return
-        if (attributes.get("http-equiv") or "").lower() == "refresh":
+        pragma = (attributes.get("http-equiv") or "").lower()
+        if pragma == "refresh":
             self._refresh(content)
+        elif pragma == "content-language":
+            self._served = _one_language(content)
         name = (attributes.get("name") or "").strip().lower()
         if name in ("robots", AGENT):
             self._robots |= directives(content)
@@ -262,6 +280,12 @@ def _link_kind(rel: str | None) -> str:
     if "stylesheet" in tokens:
         return "stylesheet"
     return next((t for t in tokens if t in _RELS), "link")
+
+
+def _one_language(value: str) -> str | None:
+    """A Content-Language that names one language; of several nobody knows which it is (HTML §4.2.5.3)."""
+    lang = value.strip()
+    return lang[:MAX_LANG] if lang and not {",", " "} & {*lang} else None
 
 
 def _clean(text: str | None, limit: int = MAX_TEXT) -> str | None:

@@ -29,16 +29,16 @@ class WorkerBroken(RuntimeError):
 
 
 class ParsePool:
-    """``workers`` processes (0: parse right here, for tests and debugging); each loads ``extractor``, module:function.
+    """``workers`` processes (0: parse right here, for tests and debugging); each loads the ``extractors``, module:function.
 
     An async context manager: entering starts the workers, leaving kills them. With an extractor it waits until all have
     loaded it and raises BadExtractor; without one pages wait for the workers, and only `parse` may raise WorkerBroken.
     """
 
-    def __init__(self, workers: int, extractor: str | None = None) -> None:
+    def __init__(self, workers: int, *extractors: str) -> None:
         self.deaths = 0  # of workers, for whatever reason
-        self._size, self._extractor = workers, extractor
-        self._function: Extractor | None = None
+        self._size, self._extractors = workers, extractors
+        self._functions: Sequence[Extractor] = ()
         self._workers: list[Worker] = []
         self._waiting: deque[Job] = deque()
         self._starts: set[asyncio.Task[None]] = set()
@@ -62,7 +62,7 @@ class ParsePool:
         if self._size == 0:
             from crawler.parse.worker import load
 
-            self._function = load(self._extractor) if self._extractor else None
+            self._functions = [load(name) for name in self._extractors]
             return self
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = loop.create_future()
@@ -71,7 +71,7 @@ class ParsePool:
         for _ in range(self._size):
             self._start_soon(0.0)
         try:
-            if self._extractor:
+            if self._extractors:
                 await self._ready
         except BaseException:
             await self.aclose()
@@ -133,7 +133,7 @@ class ParsePool:
         from crawler.parse.worker import keep, work
 
         try:
-            return work(body, url, content_type, headers, extractor=self._function, sitemap=sitemap)
+            return work(body, url, content_type, headers, extractors=self._functions, sitemap=sitemap)
         except MemoryError:
             return keep(body, content_type, "memory")
 
@@ -209,7 +209,7 @@ class ParsePool:
             return
         worker = Worker(self)
         try:
-            ours = worker.spawn(self._extractor)
+            ours = worker.spawn(self._extractors)
         except (OSError, MemoryError) as error:  # no descriptors, no memory: ours, and it may pass
             self._start_failed(error)
             return

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
@@ -80,14 +80,14 @@ class Worker(asyncio.BufferedProtocol):
         self._verdict: str | None = None  # why we killed it
         self._ooms = _oom_kills()
 
-    def spawn(self, extractor: str | None) -> socket.socket:
+    def spawn(self, extractors: Sequence[str]) -> socket.socket:
         """Start the process by exec, never by fork: a forked child would keep the crawl's lock. Raises OSError.
 
         Call it in a thread that lives as long as the pool: the kernel takes a thread's end for the parent's death.
         """
         ours, theirs = socket.socketpair()
         self._spare = ours.dup()
-        command = [sys.executable, "-m", "crawler.parse.worker", str(os.getpid()), *([extractor] if extractor else [])]
+        command = [sys.executable, "-m", "crawler.parse.worker", str(os.getpid()), *extractors]
         pipe = theirs.fileno()
         held = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # inherited: Ctrl-C must not meet a half-started worker
         try:

@@ -1,4 +1,4 @@
-"""What runs inside a worker process: ``python -m crawler.parse.worker PARENT_PID [MODULE:FUNCTION]``.
+"""What runs inside a worker process: ``python -m crawler.parse.worker PARENT_PID [MODULE:FUNCTION ...]``.
 
 Pages come framed on stdin, answers go framed to what was stdout. The kernel holds the limits of each page, so that no
 supervision is needed: 2 s of CPU (SIGPROF), 10 s of wall time (SIGALRM), 1 GiB of address space. A breach ends the
@@ -16,8 +16,9 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import orjson
@@ -43,11 +44,18 @@ MAX_DATA = 256 << 10  # bytes of JSON a user's extractor may return
 _compressor = zstd.ZstdCompressor(2)
 _PR_SET_PDEATHSIG = 1
 
+
+class TooMuch(ValueError):
+    """An extractor's findings are larger than a page's may be."""
+
+
 Extractor = Callable[[Any, str], Mapping[str, Any]]
 
 
 def load(name: str) -> Extractor:
-    """The function called ``module:function``. Raises BadExtractor."""
+    """The function called ``module:function``; with JSON after a blank: what it makes of that, which is one of ours and gives
+    plain values of bounded size. Raises BadExtractor."""
+    name, _, argument = name.partition(" ")
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)
@@ -55,7 +63,7 @@ def load(name: str) -> Extractor:
         raise BadExtractor(f"{name}: {_line(error)}") from error
     if not callable(found):
         raise BadExtractor(f"{name} is not a function")
-    return found  # type: ignore[no-any-return]
+    return found(json.loads(argument)) if argument else partial(_plain, found)
 
 
 def pack(body: bytes) -> Packed:
@@ -71,7 +79,7 @@ def work(
     content_type: str | None,
     headers: Headers,
     *,
-    extractor: Extractor | None = None,
+    extractors: Sequence[Extractor] = (),
     parse: bool = True,
     sitemap: bool = False,
 ) -> Extract:
@@ -83,10 +91,14 @@ def work(
         digest, codec, kept = packed
         return Extract(mime=sniff(content_type, body), size=len(body), digest=digest, codec=codec, packed=kept)
     found, tree = read(body, url, content_type, headers, packed)
-    if extractor is None:
+    if not extractors:
         return found
-    data, error = _ask(extractor, tree, url)
-    return replace(found, parse=error, data={**found.data, **data})
+    data, errors = dict(found.data), list[str]()
+    for extractor in extractors:
+        more, error = _ask(extractor, tree, url)
+        data |= more
+        errors += [error] if error else []
+    return replace(found, parse="; ".join(errors) or None, data=data)
 
 
 def survey(body: bytes, url: str) -> Extract:
@@ -118,18 +130,25 @@ def keep(body: bytes, content_type: str | None, reason: str) -> Extract:
 
 
 def _ask(extractor: Extractor, tree: Any, url: str) -> tuple[Mapping[str, Any], str | None]:
-    """What a user's extractor says of a page, or why it could not."""
+    """What an extractor says of a page, or why it could not."""
     try:
-        data = dict(extractor(tree, url))
-        text = json.dumps(data, allow_nan=False)
-        orjson.dumps(orjson.loads(to_json(data)))  # raises for what is nested too deep for whoever reads it
+        return extractor(tree, url), None
     except MemoryError:
         raise
+    except TooMuch as error:
+        return {}, f"error: {error}"
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's function may raise anything; the page is kept
         return {}, f"error: {_line(error)}"
+
+
+def _plain(extractor: Extractor, tree: Any, url: str) -> Mapping[str, Any]:
+    """What JSON makes of a user's findings: the same inline and through the pipe."""
+    data = dict(extractor(tree, url))
+    text = json.dumps(data, allow_nan=False)
+    orjson.dumps(orjson.loads(to_json(data)))  # raises for what is nested too deep for whoever reads it
     if len(text) > MAX_DATA:
-        return {}, f"error: the extractor returned {len(text)} bytes of JSON, {MAX_DATA} are allowed"
-    return json.loads(text), None  # what JSON makes of it: the same inline and through the pipe
+        raise TooMuch(f"the extractor returned {len(text)} bytes of JSON, {MAX_DATA} are allowed")
+    return json.loads(text)  # type: ignore[no-any-return]
 
 
 def _line(error: BaseException) -> str:
@@ -146,7 +165,7 @@ def main() -> None:
     try:
         _confine(int(sys.argv[1]))
         inbox, outbox = _take_streams()
-        _serve(inbox, outbox, sys.argv[2] if len(sys.argv) > 2 else None)
+        _serve(inbox, outbox, sys.argv[2:])
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     except BrokenPipeError:
@@ -157,9 +176,9 @@ def main() -> None:
     os._exit(0)
 
 
-def _serve(inbox: BinaryIO, outbox: int, name: str | None) -> None:
+def _serve(inbox: BinaryIO, outbox: int, names: Sequence[str]) -> None:
     try:
-        extractor = load(name) if name else None
+        extractors = [load(name) for name in names]
     except BadExtractor as error:
         _write(outbox, wire.frame({"hello": None, "error": str(error)}, 0))
         return
@@ -170,7 +189,7 @@ def _serve(inbox: BinaryIO, outbox: int, name: str | None) -> None:
         body = inbox.read(binary)
         sitemap = request["sitemap"]
         _arm(SITEMAP_CPU if sitemap else CPU, WALL)
-        found = work(body, *request["page"], extractor=extractor, parse=request["parse"], sitemap=sitemap)
+        found = work(body, *request["page"], extractors=extractors, parse=request["parse"], sitemap=sitemap)
         answer = wire.answer(found, wire.MAX_SITEMAP if sitemap else wire.MAX_ANSWER)
         _arm(0, 0)
         _write(outbox, answer)
