@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crawler.clock import SystemClock
+from crawler.clock import SystemClock, ms
 from crawler.descriptors import fitted
 from crawler.engine import Ending, Engine, OnProgress
 from crawler.exclude_file import ExcludeFile
@@ -21,6 +21,7 @@ from crawler.fetch.addresses import literal
 from crawler.fetch.tls import late_authorities
 from crawler.log import exposed, log
 from crawler.parse.pool import ParsePool
+from crawler.revisit import NEVER, policy
 from crawler.spec import BUDGET_SETTINGS, BadSpec, CrawlSpec, from_mapping
 from crawler.stop import Stop
 from crawler.text import discreet
@@ -95,6 +96,8 @@ async def run_async(
         rescope |= last is not None and "sitemaps" not in last.spec  # of a version that knew of none
         for name, (before, now) in changed.items():
             note(f"changed from now on: {name} {_word(before, name)} -> {_word(now, name)}")
+        if last and rescheduled(spec, last):
+            await sqlite.reschedule(first_wait(spec), now=clock.wall())
         asked = replace(spec, seeds=tuple(dict.fromkeys(p.url for p in places)))  # canonical: who logs in is not stored
         spec = fitted(spec, note)
         with late_authorities():
@@ -141,6 +144,17 @@ def _differences(name: str, before: Any, now: Any) -> dict[str, tuple[Any, Any]]
 
 def _tops(changed: Iterable[str]) -> set[str]:
     return {name.partition(".")[0].replace("-", "_") for name in changed}
+
+
+def rescheduled(spec: CrawlSpec, last: RunInfo) -> bool:
+    """Whether visited URLs fall due at other times than the last run thought; earlier versions knew of none."""
+    return bool(spec.revisit != last.spec.get("revisit", NEVER))
+
+
+def first_wait(spec: CrawlSpec) -> int | None:
+    """Milliseconds from a URL's first visit to its second; None: there is none."""
+    found = policy(spec.revisit)
+    return None if found is None else ms(found.shortest)
 
 
 def _word(value: Any, name: str) -> str:
@@ -190,7 +204,9 @@ def finished(spec: CrawlSpec, file: Path) -> bool:
 
 def _nothing_to_do(spec: CrawlSpec, reader: Reader) -> bool:
     last = reader.run()
-    if last is None or last.ended_at is None or reader.counts().queued:
+    if last is None or last.ended_at is None or rescheduled(spec, last):
+        return False
+    if reader.counts().queued and reader.due(SystemClock().wall() + ms(spec.patience)):
         return False
     excluded = reader.excluded()
     new = {p.url for p in seed_places(spec) if p.host not in excluded} - {place.url for place in reader.seeds()}

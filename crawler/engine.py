@@ -288,8 +288,10 @@ class Engine:
         counts, tally = self._counts, self._tally()
         with self._excused():
             counts = await self.store.counts()
-        state = self._state(counts)
-        pending = await self.store.pending(now=self.clock.wall()) if state == "deferred" else None
+        state, pending = self._state(counts), None
+        if state == "deferred":
+            pending = await self.store.pending(now=self.clock.wall())
+            state = "complete" if pending.revisits else state
         with self._excused():
             await self.store.end(state, now=self.clock.wall(), tally=tally)
         return Ending(

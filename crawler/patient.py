@@ -140,8 +140,11 @@ class PatientStore:
     ) -> list[HostRow]:
         return await self._insist(partial(self._store.hosts, limit, horizon=horizon, held=held, names=names))
 
-    async def due(self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = ()) -> list[Queued]:
-        return await self._insist(partial(self._store.due, hosts, each, horizon=horizon, held=held))
+    async def due(
+        self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = (), revisits: bool = False
+    ) -> list[Queued]:
+        due = partial(self._store.due, hosts, each, horizon=horizon, held=held)
+        return await self._insist(partial(due, revisits=revisits))
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
         await self._insist(partial(self._store.commit, batch, now=now, tally=tally))
@@ -152,8 +155,8 @@ class PatientStore:
     async def rescope(self, judge: Judge, *, now: int, links: bool = True) -> int:
         return await self._insist(partial(self._store.rescope, judge, now=now, links=links))
 
-    async def refuse(self, host_id: int, reason: str, detail: str) -> int:
-        return await self._insist(partial(self._store.refuse, host_id, reason, detail))
+    async def refuse(self, host_id: int, reason: str, detail: str, *, revisits: bool = True) -> int:
+        return await self._insist(partial(self._store.refuse, host_id, reason, detail, revisits=revisits))
 
     async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
         await self._insist(partial(self._store.postpone, hosts, why))
@@ -169,6 +172,9 @@ class PatientStore:
 
     async def pending(self, *, now: int) -> Pending:
         return await self._insist(partial(self._store.pending, now=now))
+
+    async def revisit_at(self) -> int | None:
+        return await self._insist(self._store.revisit_at)
 
     async def end(self, ending: str, *, now: int, tally: Tally | None = None) -> None:
         await self._insist(partial(self._store.end, ending, now=now, tally=tally))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler import extraction
+from crawler.revisit import policy
 from crawler.text import anonymous, discreet
 from storage.model import Budgets
 
@@ -61,6 +62,11 @@ class CrawlSpec:
     other_query_budget: int = _setting(1_000, "URLs", "the same on any other host")
     new_hosts_per_hour: int = _setting(100, "hosts", "of one registrable domain, seeds' hosts apart; 0: no limit")
     max_time: float | None = _setting(None, "s", "ends a run after this long")
+    revisit: str = _setting(
+        "never",
+        "time",
+        "when a URL is due again: 7d; 6h..30d (twice as long after no change, half as long after one); adaptive (1d..32d); never",
+    )
     delay: float = _setting(1.0, "s", "between two requests to a host; a longer Crawl-delay holds")
     adaptive: float = _setting(
         2.0, "times", "the host's usual time to answer, at least, between two requests to it, 30 s at most; 0 turns it off"
@@ -163,6 +169,10 @@ class CrawlSpec:
             found.append(("proxy", f"{_masked(self.proxy)} is not of the form http://host:port"))
         elif self.proxy is not None and "…@" in self.proxy:
             found.append(("proxy", "its user and password are not stored in the file; give --proxy again"))
+        try:
+            policy(self.revisit)
+        except ValueError as error:
+            found.append(("revisit", f"{error}; or adaptive, or never"))
         for name in ("contact", "user_agent"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(r"[\x20-\x7e]+", value):

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from storage.links import NO_LINKS, Link, Links
-from storage.model import Place, Role, record
+from storage.model import Before, Place, Role, record
 
 
 class Kind(Enum):
@@ -42,6 +42,13 @@ class Visit:
     handle: Any = None  # the workbench's own note of whose turn this is
     role: Role | None = None  # of a sitemap visit
     errand: Any = None  # of a robots visit: whose robots.txt this is, and how many redirects led here
+    priority: int = 0  # as it was queued
+    before: Before | None = None  # of a revisit; ``headers`` are then the conditions it is asked on
+
+    @property
+    def adds(self) -> bool:
+        """Whether there may be a page more after it."""
+        return self.kind is Kind.PAGE and (self.before is None or self.before.outcome != "page")
 
 
 class Charge(Enum):

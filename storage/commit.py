@@ -39,7 +39,8 @@ SEEDS = "SELECT count(*) FROM url WHERE seed = 1"
 SETTLE = f"""UPDATE url SET attempts = e.value->>2,
   due_at = iif(role IS e.value->>7 OR role = 'none' AND e.value->>7 IS NULL, e.value->>1, :now),
   last = iif({STAYS}, last, coalesce(e.value->>6, last)), outcome = iif({STAYS}, outcome, e.value->>3),
-  reason = iif({STAYS}, reason, e.value->>4), detail = iif({STAYS}, detail, e.value->>5)
+  reason = iif({STAYS}, reason, e.value->>4), detail = iif({STAYS}, detail, e.value->>5),
+  priority = coalesce(e.value->>8, priority)
 FROM json_each(:rows) e WHERE url.id = e.value->>0"""  # noqa: S608 - of constants
 LINKING = ("page", "redirect", "sitemap")  # outcomes that say anew where a URL leads
 UNLINK = "DELETE FROM link WHERE src IN (SELECT value FROM json_each(?))"
@@ -181,8 +182,10 @@ def _fetches(
 def _settle(db: sqlite3.Connection, batch: Sequence[Settlement], fetch_ids: dict[int, int], now: int) -> None:
     rows = [
         [s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i)]
-        if s.role is None
-        else [s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i), str(s.role)]
+        if s.role is None and s.priority is None
+        else [
+            s.url_id, s.due_at, s.attempts, s.outcome, s.reason, s.detail, fetch_ids.get(i), s.role and str(s.role), s.priority
+        ]
         for i, s in enumerate(batch)
         if s.url_id is not None
     ]

@@ -55,6 +55,16 @@ class Role:
         return Role(min(self.level, other.level), self.hosts | other.hosts)
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a URL that is to be asked again was before: its outcome, the SHA-256 of its body, and the headers stored of its
+    answer (JSON, as `FetchRow.headers`; None: it is to be asked without conditions)."""
+
+    outcome: str
+    digest: bytes | None = None
+    headers: str | None = None
+
+
 @record
 class Queued:
     """A URL of the frontier: what a visit needs to know. ``due_at`` already counts the origin's robots.txt retry."""
@@ -69,6 +79,7 @@ class Queued:
     seed: bool = False
     hops: int = 0  # redirects in a row that led here
     role: Role | None = None
+    before: Before | None = None  # of a revisit
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +157,8 @@ class BodyRow:
 
 @record
 class FetchRow:
-    """One attempt. ``outcome``: 'page', 'redirect', 'failure', 'robots', 'sitemap'. Metadata columns are for pages."""
+    """One attempt. ``outcome``: 'page', 'redirect', 'failure', 'robots', 'sitemap', or 'unmodified' (304). Metadata columns
+    are for pages."""
 
     at: int
     outcome: str
@@ -192,6 +204,20 @@ class Settlement:
     hops: int = 0  # of the visit, as `Queued` said
     role: Role | None = None  # as which it was visited
     page: LinkRow | None = None  # no sitemap was found: the word on it as a page, should it be wanted as one
+    priority: int | None = None  # the URL's from now on; None: as it was
+    before: Before | None = None  # of a revisit, as `Queued` said
+
+    @property
+    def gain(self) -> int:
+        """How many pages more there are by it: 1, 0, or -1 when one is gone."""
+        if self.before is None or self.outcome is None:
+            return int(self.outcome == "page")
+        return (self.outcome == "page") - (self.before.outcome == "page")
+
+    @property
+    def same(self) -> bool:
+        """Whether a revisit found the body that was there before."""
+        return self.before is not None and self.body is not None and self.body.digest == self.before.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +246,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What still waits: how many URLs, and the first instant at which one of them may be tried (None: nothing waits)."""
+    """What still waits: how many URLs, the first instant at which one of them may be tried (None: nothing waits), and
+    whether all of them are revisits."""
 
     queued: int
     next_at: int | None
+    revisits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

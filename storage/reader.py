@@ -21,6 +21,8 @@ from storage.trouble import Errors, told
 SEEDS = """SELECT o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.seed = 1 ORDER BY u.id"""
 TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY queued + skipped DESC, host LIMIT 5"
+LEFT = "SELECT EXISTS (SELECT 1 FROM url WHERE due_at IS NOT NULL AND (priority <= 0 OR due_at <= ?))"
+REVISITS = "SELECT count(*), min(due_at) FROM url WHERE due_at IS NOT NULL AND priority > 0"
 EXCLUDED = "SELECT host FROM exclusion ORDER BY host"
 VIEWS = Path(__file__).with_name("views.sql")
 
@@ -88,6 +90,16 @@ class Reader:
 
     def counts(self) -> Counts:
         return Counts(*(self.one("SELECT * FROM counts") or ()))
+
+    def due(self, horizon: int) -> bool:
+        """Whether a run would have something to do until then (Unix ms): revisits apart, whatever is queued counts."""
+        row = self.one(LEFT, (horizon,))
+        return row is not None and bool(row[0])
+
+    def revisits(self) -> tuple[int, int | None]:
+        """How many visited URLs are queued to be visited again, and when the first falls due (Unix ms)."""
+        count, at = self.one(REVISITS) or (0, None)
+        return count, at
 
     def run(self) -> RunInfo | None:
         """The latest run, or None when the file holds none."""

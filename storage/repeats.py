@@ -44,7 +44,8 @@ def closed(
 ) -> tuple[Sequence[Settlement], Repeats]:
     """The batch, in which pages with the body of `MOST` others lead nowhere. To be asked before its bodies are written.
     ``hosts``: ids by name."""
-    pages = [(i, hosts[s.place.host], s.body.digest) for i, s in enumerate(batch) if s.body and s.outcome == "page"]
+    said = [(i, s) for i, s in enumerate(batch) if s.body and s.outcome == "page" and not s.same]
+    pages = [(i, hosts[s.place.host], s.body.digest) for i, s in said if s.body]
     if not pages:
         return batch, Repeats()
     digests = b"".join(digest for _, _, digest in pages)

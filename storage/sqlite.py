@@ -14,8 +14,8 @@ from typing import Any, Self, TypeVar
 
 import aiosqlite
 
+from storage import again, discovery, disk, sitemaps
 from storage import commit as batches
-from storage import discovery, disk, sitemaps
 from storage.budget import Ledger
 from storage.codec import unpack
 from storage.lock import FileLock
@@ -23,6 +23,7 @@ from storage.memory import Memory
 from storage.migrate import create_file, prepare
 from storage.model import (
     BUDGETS,
+    Before,
     Begun,
     Budgets,
     Counts,
@@ -47,6 +48,7 @@ from storage.verify import Verification
 
 T = TypeVar("T")
 
+LEAST, MOST = -1 << 31, 1 << 31  # of priorities
 BUSY_WAIT = 1.0  # seconds SQLite waits for a lock: its thread cannot be left meanwhile (FAULTS D7, D17)
 BEFORE = 0.3  # seconds a run waits at its begin for the check of its file, which goes on beside it
 PRAGMAS = """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
@@ -64,17 +66,24 @@ ORIGINS = """SELECT o.host, o.name, o.robots_status, o.robots_until, o.robots_fa
 FROM json_each(?) e JOIN origin o ON o.host = e.value
 LEFT JOIN fetch f ON f.id = o.robots_fetch LEFT JOIN body b ON b.id = f.body"""
 DUE = """SELECT u.id, u.host, o.name, h.name, u.path, u.depth, u.priority, u.attempts,
-  max(u.due_at, iif(o.robots_status = 'unreachable', o.robots_until, 0)), u.seed, u.hops, u.role
+  max(u.due_at, iif(o.robots_status = 'unreachable', o.robots_until, 0)), u.seed, u.hops, u.role,
+  u.outcome, b.digest, iif(u.outcome IN ('page', 'sitemap') AND f.reason IS NULL AND f.truncated IS NULL, f.headers, NULL)
 FROM json_each(:hosts) w JOIN url u ON u.id IN (
     SELECT q.id FROM url q JOIN origin p ON p.id = q.origin
-    WHERE q.host = w.value AND q.due_at IS NOT NULL AND q.due_at <= :horizon
+    WHERE q.host = w.value AND q.priority >= :least AND q.due_at IS NOT NULL AND q.due_at <= :horizon
       AND (p.robots_status IS NOT 'unreachable' OR p.robots_until <= :horizon)
       AND q.id NOT IN (SELECT value FROM json_each(:held))
     ORDER BY q.priority, q.depth, q.id LIMIT :each)
 JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
+LEFT JOIN fetch f ON u.priority > 0 AND f.id = u.last LEFT JOIN body b ON b.id = f.body
 ORDER BY u.priority, u.depth, u.id"""
 NEXT = """SELECT min(max(u.due_at, h.blocked_until, iif(o.robots_status = 'unreachable', o.robots_until, 0)))
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host WHERE u.due_at IS NOT NULL"""
+# What was visited before has a priority above 0.
+OTHERS = """SELECT EXISTS (SELECT 1 FROM host h CROSS JOIN url u
+  WHERE h.queued > 0 AND u.host = h.id AND u.priority <= 0 AND u.due_at IS NOT NULL)"""
+REVISIT = """SELECT min(u.due_at) FROM host h CROSS JOIN url u
+WHERE h.queued > 0 AND u.host = h.id AND u.priority > 0 AND u.due_at IS NOT NULL"""
 TALLY = """UPDATE run SET requests = ?, connections = ?, reused = ?, bytes = ?, progress = ? WHERE id = ?"""
 POSTPONE = """UPDATE host SET blocked_until = max(blocked_until, e.value->>1), trouble = :why
 FROM json_each(:rows) e WHERE host.id = e.value->>0"""
@@ -95,8 +104,8 @@ FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.due_at IS NOT NULL AND u.id IN (
   SELECT alone FROM run WHERE ending = 'killed' AND alone IS NOT NULL GROUP BY alone HAVING count(*) >= 2)"""
 ALONE = "UPDATE run SET alone = ? WHERE id = ?"
-REFUSE = """UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = coalesce(reason, ?),
-  detail = coalesce(detail, ?) WHERE host = ? AND due_at IS NOT NULL"""
+REFUSE = """UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = iif(outcome IS NULL, ?, reason),
+  detail = iif(outcome IS NULL, ?, detail) WHERE host = ? AND priority <= ? AND due_at IS NOT NULL"""
 
 
 class SqliteStore:
@@ -232,7 +241,7 @@ class SqliteStore:
             excluded=tuple(row[0] for row in await self._rows(EXCLUDED)),
             deaths=deaths,
             died_alone=died_alone,
-            suspects=tuple(map(_queued, await self._rows(SUSPECTS))),
+            suspects=tuple(_queued(*row) for row in await self._rows(SUSPECTS)),
         )
 
     async def _verified(self, seconds: float) -> None:
@@ -263,11 +272,11 @@ class SqliteStore:
             origins.setdefault(host, []).append(OriginRow(name, status, body, until, failures))
         return [replace(HostRow(*row), origins=tuple(origins.get(row[0], ()))) for row in rows]
 
-    async def due(self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = ()) -> list[Queued]:
-        rows = await self._rows(
-            DUE, {"hosts": to_json(list(hosts)), "each": each, "horizon": horizon, "held": to_json(list(held))}
-        )
-        return [_queued(row) for row in rows]
+    async def due(
+        self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = (), revisits: bool = False
+    ) -> list[Queued]:
+        which = {"hosts": to_json(list(hosts)), "held": to_json(list(held)), "least": 1 if revisits else LEAST}
+        return [_queued(*row) for row in await self._rows(DUE, {**which, "each": each, "horizon": horizon})]
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None:
         facts = batches.Facts(now, self._run or 0, self._max_depth, self._fetch, self._memory.ledger.budgets)
@@ -299,10 +308,14 @@ class SqliteStore:
 
         return await self._transact(work)
 
-    async def refuse(self, host_id: int, reason: str, detail: str) -> int:
+    async def reschedule(self, wait: int | None, *, now: int) -> None:
+        """The revisit policy is another: see `storage.again.reschedule`."""
+        await self._transact(lambda db: again.reschedule(db, wait, now=now))
+
+    async def refuse(self, host_id: int, reason: str, detail: str, *, revisits: bool = True) -> int:
         def work(db: sqlite3.Connection) -> int:
             self._memory.known.forget()
-            return db.execute(REFUSE, (reason, detail, host_id)).rowcount
+            return db.execute(REFUSE, (reason, detail, host_id, MOST if revisits else 0)).rowcount
 
         return await self._transact(work)
 
@@ -324,7 +337,12 @@ class SqliteStore:
 
     async def pending(self, *, now: int) -> Pending:
         queued = (await self.counts()).queued
-        return Pending(queued, (await self._rows(NEXT))[0][0] if queued else None)
+        if not queued:
+            return Pending(0, None)
+        return Pending(queued, (await self._rows(NEXT))[0][0], revisits=not (await self._rows(OTHERS))[0][0])
+
+    async def revisit_at(self) -> int | None:
+        return (await self._rows(REVISIT))[0][0]  # type: ignore[no-any-return]
 
     async def end(self, ending: str, *, now: int, tally: Tally | None = None) -> None:
         await self._verified(0)
@@ -366,11 +384,15 @@ class SqliteStore:
         return result
 
 
-def _queued(row: Sequence[Any]) -> Queued:
-    id_, host, origin, name, path, depth, priority, attempts, due_at, seed, hops, role = row
+def _queued(
+    id_: int, host: int, origin: str, name: str, path: str, depth: int | None, priority: int, attempts: int, due_at: int,
+    seed: int, hops: int | None, role: str | None, outcome: str | None = None, digest: bytes | None = None,
+    headers: str | None = None,
+) -> Queued:  # fmt: skip
     place = Place(origin, name, path)
     known_as = None if role in (None, sitemaps.NONE) else Role.of(role)
-    return Queued(id_, host, place, depth or 0, priority, attempts, due_at, bool(seed), hops or 0, known_as)
+    before = Before(outcome, digest, headers) if priority > 0 and outcome else None
+    return Queued(id_, host, place, depth or 0, priority, attempts, due_at, bool(seed), hops or 0, known_as, before)
 
 
 def _in_transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -8,7 +8,8 @@ until the `commit` that settles it. `tests/store_contract.py` holds every implem
 - `hosts` gives hosts that have something queued, longest-waiting first, without those in ``held`` and without those
   blocked beyond ``horizon``.
 - `due` gives, for each host asked for, up to `each` URLs due by ``horizon``, in the order (priority, depth, id), without
-  those in ``held``.
+  those in ``held``. What was visited before has a priority above 0 and says what it was (`Queued.before`): with
+  ``revisits`` only such URLs are given.
 - `commit` makes a batch of settlements durable in ONE transaction: outcome, body, links, newly discovered URLs, the
   host's clock. It decides what is known and what is new; a lower depth, or fewer redirects in a row, found later is
   passed on along stored links, so that the result does not depend on the order of arrival. A redirect that follows
@@ -92,7 +93,7 @@ class Store(Protocol):
         ...
 
     async def due(
-        self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = ()
+        self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = (), revisits: bool = False
     ) -> list[Queued]: ...
 
     async def commit(self, batch: Sequence[Settlement], *, now: int, tally: Tally | None = None) -> None: ...
@@ -108,8 +109,9 @@ class Store(Protocol):
         """
         ...
 
-    async def refuse(self, host_id: int, reason: str, detail: str) -> int:
-        """Refuse everything still queued on a host (a budget is used up); how many that were."""
+    async def refuse(self, host_id: int, reason: str, detail: str, *, revisits: bool = True) -> int:
+        """Refuse everything still queued on a host (a budget is used up); how many that were. What was visited before keeps
+        its outcome and is only not asked again; not even that with ``revisits`` False."""
         ...
 
     async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
@@ -127,5 +129,9 @@ class Store(Protocol):
         ...
 
     async def pending(self, *, now: int) -> Pending: ...
+
+    async def revisit_at(self) -> int | None:
+        """When the first of the queued revisits falls due (Unix ms); None: there is none."""
+        ...
 
     async def end(self, ending: str, *, now: int, tally: Tally | None = None) -> None: ...

@@ -1,6 +1,14 @@
 -- Views that are made anew for each reader (`storage.open_reader`, `crawler query`) and are not kept in the file: so
 -- a file that was made before them has them too, and they cost a crawl nothing.
 
+-- each URL the crawl knows; outcome: 'page', 'redirect', 'failure', 'skipped', 'sitemap', or NULL: not tried, or a link only
+CREATE TEMP VIEW urls AS SELECT
+  o.name || u.path AS url, h.name AS host, u.depth, u.outcome, f.status, u.reason, u.detail,
+  strftime('%Y-%m-%dT%H:%M:%fZ', u.due_at / 1000.0, 'unixepoch') AS due_at, u.attempts, po.name || p.path AS found_on,
+  u.seed, u.id AS id
+FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host LEFT JOIN fetch f ON f.id = u.last
+LEFT JOIN url p ON p.id = u.parent LEFT JOIN origin po ON po.id = p.origin;
+
 -- each page and how many other URLs link or redirect to it
 CREATE TEMP VIEW inlinks AS SELECT
   o.name || u.path AS url, coalesce(n.inlinks, 0) AS inlinks, u.id AS id

@@ -117,7 +117,9 @@ class MemoryStore:
             mine[origin.origin.partition("://")[2].partition(":")[0]].append(origin)
         return [replace(row, origins=tuple(mine[row.name])) for row in found[: None if names is not None else limit]]
 
-    async def due(self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = ()) -> list[Queued]:
+    async def due(
+        self, hosts: Collection[int], each: int, *, horizon: int, held: Collection[int] = (), revisits: bool = False
+    ) -> list[Queued]:
         found: dict[int, list[Queued]] = defaultdict(list)
         for url in self.urls.values():
             if url.row.host_id in hosts and url.row.id not in held and (at := self._due(url)) is not None and at <= horizon:
@@ -156,8 +158,11 @@ class MemoryStore:
     async def alone(self, url_id: int | None) -> None:
         return None
 
-    async def refuse(self, host_id: int, reason: str, detail: str) -> int:
+    async def refuse(self, host_id: int, reason: str, detail: str, *, revisits: bool = True) -> int:
         return 0
+
+    async def revisit_at(self) -> int | None:
+        return None
 
     async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
         self.rows |= {n: replace(r, blocked_until=hosts[r.id]) for n, r in self.rows.items() if r.id in hosts}

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from storage.model import (
+    Before,
     Budgets,
     Counts,
     FetchRow,
@@ -396,6 +397,29 @@ class StoreContract:
         assert await self._pending(store) == (1, NOW + 9000)
         await store.commit([page((await queue(store))[0])], now=NOW)
         assert await self._pending(store) == (0, None)
+
+    async def test_a_revisit_says_what_was_there(self, store: Any) -> None:
+        """A page that was settled with a time and a priority above 0 is due then, with its body's digest and its headers;
+        behind first visits, alone with ``revisits``. A visit that found nothing newer leaves it as it is."""
+        await start(store)
+        fetch = FetchRow(NOW, "page", status=200, headers='[["ETag","\\"x\\""]]')
+        again = {"priority": 2, "due_at": NOW + 5000, "attempts": 0}
+        seed = replace(page(await first(store), link("/new"), content=b"x", fetch=fetch), **again)
+        await store.commit([seed], now=NOW)
+        assert [r.place.path for r in await queue(store)] == ["/new", "/"]
+        [host] = await store.hosts(0, horizon=0, names=["a.test"])
+        [row] = await store.due([host.id], 9, horizon=FAR, revisits=True)
+        assert (row.priority, row.attempts) == (2, 0)
+        assert row.before == Before("page", body(b"x").digest, fetch.headers)
+        assert ((await store.pending(now=NOW)).revisits, await store.revisit_at()) == (False, NOW + 5000)
+        assert await store.refuse(host.id, "limit", "", revisits=False) == 1
+        same = Settlement(row.place, row.id, fetch=FetchRow(NOW, "unmodified", status=304), due_at=NOW + 9000, priority=3)
+        await store.commit([same], now=NOW)
+        assert self.facts(store)["http://a.test/"] == Fact(0, "page", None, True)
+        assert ((await store.pending(now=NOW)).revisits, await store.revisit_at()) == (True, NOW + 9000)
+        assert [r.before for r in await queue(store)] == [row.before]
+        await store.refuse(host.id, "exclude", "")
+        assert self.facts(store)["http://a.test/"] == Fact(0, "page", None, False)
 
     @staticmethod
     async def _pending(store: Any) -> tuple[int, int | None]:

@@ -87,7 +87,8 @@ def test_d13_every_other_connection_is_read_only() -> None:
         if "sqlite" in call and "uri=True" not in call and ":memory:" not in call
     }
     index = {("storage.indexing", "_usable"), ("storage.indexing", "_create")}  # its own file, under its own lock
-    assert writing == {("storage.sqlite", "open"), ("storage.sqlite", "_prepare"), ("storage.purge", "purge")} | index
+    alone = {("storage.purge", "purge"), ("storage.writing", "writing")}  # under the crawl's lock
+    assert writing == {("storage.sqlite", "open"), ("storage.sqlite", "_prepare")} | alone | index
 
 
 def test_d14_nothing_opens_the_file_but_sqlite() -> None:

@@ -20,7 +20,7 @@ LONGEST = 60  # lines of a function
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.__main__", "crawler.cli", "crawler.cli.*"),
     ("crawler.report", "crawler.report.*", "crawler.indexing"),
-    ("crawler", "crawler.api"),
+    ("crawler", "crawler.api", "crawler.revise"),
     ("crawler.engine",),
     ("crawler.visits",),
     ("crawler.progress", "crawler.writer", "crawler.patient", "crawler.safemode", "crawler.exclude_file", "crawler.log",
@@ -35,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.parse.*",),
     ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.url", "crawler.descriptors"),
     ("crawler.visit", "crawler.spec", "crawler.stop", "crawler.clock", "crawler.text", "crawler.versions",
-     "crawler.extraction"),
+     "crawler.extraction", "crawler.revisit"),
     ("storage.export", "storage.export.*"),
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),

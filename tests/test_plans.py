@@ -20,6 +20,7 @@ WHOLE = {
     "NEXT",  # when a run has nothing more to ask for
     "NEWCOMERS",  # hosts of the last hour, once a run
     "TROUBLE",  # when somebody asks for the status: a row a host, of few columns
+    "LEFT", "REVISITS",  # of a reader: when the same command is given again, and at the end of a run
     "ANSWERED", "DEATHS",  # they end at the first row that fits: nearly always the first
 }  # fmt: skip
 

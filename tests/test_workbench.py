@@ -194,7 +194,7 @@ def test_l2_a_pruned_address_keeps_its_clock() -> None:
     bench, hosts = bench_of(Limits(address_delay=5.0), a=1, b=1)
     visit = ask(bench, 0.0)
     bench.release(visit, 0.0)
-    bench.settled(visit.place.host, page=True)
+    bench.settled(visit.place.host, gain=1)
     bench.remove(hosts[visit.place.host])
     bench.prune(0.0)
     other = next(h for h in hosts.values() if h.name in bench.hosts)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILE = click.argument("file", type=click.Path(path_type=Path))
 
 
-def _run_options(command: Any) -> Any:
+def run_options(command: Any) -> Any:
     for option in (
         click.option(
             "--progress",
@@ -53,7 +53,7 @@ def _run_options(command: Any) -> Any:
 )
 @click.option("--spec", "toml", type=click.Path(path_type=Path), help="settings as TOML; the command line wins")
 @spec_options
-@_run_options
+@run_options
 def crawl(
     seeds: tuple[str, ...],
     file: Path,
@@ -75,15 +75,20 @@ def crawl(
     spec = from_mapping(settings)
     if not spec.seeds:
         raise BadSpec("no seed given: name a URL, a file of URLs, or - for stdin")
-    _go(spec, file, progress, log, log_format, as_json)
+    start(spec, file, progress, log, log_format, as_json)
 
 
 @click.command()
 @FILE
 @spec_options
-@_run_options
+@run_options
 def resume(file: Path, progress: str, log: Path | None, log_format: str, as_json: bool, **options: Any) -> None:
     """Go on with a crawl, with the settings stored in FILE; an option given here overrides from now on."""
+    start(resumed(file, options), file, progress, log, log_format, as_json)
+
+
+def resumed(file: Path, options: dict[str, Any]) -> CrawlSpec:
+    """The settings stored in a file, and over them those that were typed."""
     stored = stored_spec(file)
     masked = [h.split(":", 1)[0] for h in stored.pop("header", [])]
     missing = [name for name in masked if not any(h.startswith(name + ":") for h in options.get("header") or ())]
@@ -91,8 +96,7 @@ def resume(file: Path, progress: str, log: Path | None, log_format: str, as_json
         say(
             f"note: the values of header {', '.join(missing)} are not stored in the file; give --header again to send them"
         )
-    spec = from_mapping(stored | given(options))
-    _go(spec, file, progress, log, log_format, as_json)
+    return from_mapping(stored | given(options))
 
 
 @click.command()
@@ -156,7 +160,7 @@ def stored_spec(file: Path) -> dict[str, Any]:
         return dict(run.spec)
 
 
-def _go(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format: str, as_json: bool) -> None:
+def start(spec: CrawlSpec, file: Path, progress: str, log: Path | None, log_format: str, as_json: bool) -> None:
     """Run to the end with signals, progress and log in place; exit with the ending's code."""
     import asyncio
     import gc

@@ -126,7 +126,8 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
         else "known as a link only (its kind is not followed)",
     )
     if due:
-        found.next = f"{'retry number ' + str(attempts) if attempts else 'first try'} at {due} or later" + (
+        which = f"retry number {attempts}" if attempts else "visited again" if outcome else "first try"
+        found.next = f"{which} at {due} or later" + (
             ": its host asked to be left alone until then" if blocked else ""
         )
     else:

@@ -53,7 +53,7 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
         f"{plural(ending.connections, 'connection')} opened, {ending.reused:,} requests reused one",
     ]
     lines += _refused(counts, reader)
-    lines += _deferred(ending, reader)
+    lines += _deferred(ending, reader) + _revisits(ending.counts, reader)
     lines += [f"  trouble: {printable(host)}: {printable(what)}" for host, what in reader.trouble().items()]
     if not ending.answered:
         return "\n".join(["nothing was crawled: no seed answered", *_silent(reader), *lines[1:]])
@@ -96,6 +96,17 @@ def _deferred(ending: Ending, reader: Reader) -> list[str]:
     ]
 
 
+def _revisits(counts: Counts, reader: Reader) -> list[str]:
+    count, at = reader.revisits() if counts.queued else (0, None)
+    return [f"  revisits: {count:,} queued, the first due at {_when(at)}"] if at is not None else []
+
+
+def _when(at: int) -> str:
+    when = datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    away = at / 1000 - time.time()
+    return f"{when} (in {duration(away)})" if away > 0 else f"{when} (now)"
+
+
 def _silent(reader: Reader) -> list[str]:
     _, rows = reader.query("""SELECT f.url, coalesce(f.reason, 'status ' || f.status) FROM fetches f
         WHERE f.outcome IN ('failure', 'robots') ORDER BY f.id DESC LIMIT 3""")
@@ -109,10 +120,11 @@ def say_finished(file: Path, as_json: bool) -> None:
 
     with open_reader(file) as reader:
         counts = reader.counts()
-    say(
-        f"{file} is complete: {counts.pages:,} pages, {counts.failures:,} failures; nothing was sent. "
-        f"Add seeds with: crawler add {file} SEED..."
-    )
+        lines = [
+            f"{file} is complete: {counts.pages:,} pages, {counts.failures:,} failures; nothing was sent. "
+            f"Add seeds with: crawler add {file} SEED...; visit again with: crawler recrawl {file}"
+        ]
+        say("\n".join(lines + _revisits(counts, reader)))
     if as_json:
         ending = Ending("complete", counts, requests=0, connections=0, reused=0, bytes=0, seconds=0.0)
         print(json.dumps(asdict(ending) | {"file": str(file)}))  # noqa: T201

@@ -25,6 +25,7 @@ from crawler.frontier.sitemap_visit import settle_sitemap
 from crawler.frontier.stored import Times, row_of
 from crawler.frontier.supply import Supply
 from crawler.frontier.workbench import Errand, Host, Limits, Refusal, RobotsState, Workbench
+from crawler.revisit import policy, schedule
 from crawler.spec import CrawlSpec
 from crawler.visit import Extract, Fault, Kind, Outcome, Visit
 from storage.model import Begun, Settlement
@@ -58,11 +59,12 @@ class Frontier:
             rest,
             {name: self._times.mono(at, politeness.CRAWL_DELAY_MOST) for name, at in begun.addresses.items()},
         )
+        self._revisit = policy(spec.revisit)
         self._supply = Supply(spec, store, scope, self.bench, clock, begun)
         self.pages = begun.counts.pages
         self.fetching = 0
         self.unsettled = 0
-        self._pages_out = 0  # of these, visits that may become pages: no robots.txt, no sitemap, no refusal
+        self._pages_out = 0  # of these, visits that may add a page: no robots.txt, no sitemap, no refusal
         self.network = Network()
         self._blame = Blame(self.network, self.bench, clock)
         self.paused_until = 0.0
@@ -161,6 +163,9 @@ class Frontier:
         known = address is not None and not address.name.startswith("?")
         clock = (address.name, self._times.wall(address.next_at)) if address and known else None
         settlement.host, settlement.address, settlement.hops = row_of(host, self._times), clock, visit.hops
+        settlement.before = visit.before
+        if self._revisit is not None and visit.id is not None:
+            schedule(settlement, self._revisit, visit.priority, wall)
         return settlement
 
     def _respected(self, host: Host, visit: Visit, outcome: Outcome, extract: Extract) -> Extract:
@@ -205,8 +210,9 @@ class Frontier:
     def refuse(self, refusal: Refusal) -> Settlement:
         row = refusal.row
         return Settlement(
-            row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts, role=row.role
-        )
+            row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts, role=row.role,
+            before=row.before,
+        )  # fmt: skip
 
     def exclude(self, exclusions: Exclusions) -> None:
         """Who is excluded from now on: nobody asks them again, those already asked may answer (FAULTS L8)."""
@@ -233,9 +239,10 @@ class Frontier:
         """These are durable now: their ids are no longer held, their discoveries can be fed."""
         for s in batch:
             self.unsettled -= 1
-            self._pages_out -= s.url_id is not None and s.outcome != "skipped" and s.role is None
-            self.pages += s.outcome == "page"
-            self.bench.settled(s.place.host, page=s.outcome == "page")
+            was_page = s.before is not None and s.before.outcome == "page"
+            self._pages_out -= s.url_id is not None and s.outcome != "skipped" and s.role is None and not was_page
+            self.pages += s.gain
+            self.bench.settled(s.place.host, gain=s.gain)
         self._supply.settled(batch)
         self._pump()
 
@@ -286,7 +293,7 @@ class Frontier:
             return False
         if self.spec.max_pages is not None and self.pages + self._pages_out >= self.spec.max_pages:
             self.limit_reached = self.pages >= self.spec.max_pages
-            return False
+            return self._supply.revisits_only
         return True
 
     def _hand_out(self, turn: Visit | Refusal) -> None:
@@ -295,7 +302,7 @@ class Frontier:
             self._supply.handed_out(turn.host, turn.row.id)
             return
         self.fetching += 1
-        self._pages_out += turn.kind is Kind.PAGE
+        self._pages_out += turn.adds
         self._supply.handed_out(turn.handle[0], turn.id)
         turn.sent = partial(self._sent, turn)
         if self.network.down:
@@ -339,7 +346,7 @@ class Frontier:
 
     async def _patience(self) -> float | None:
         """Seconds until the store is looked at again, news apart; None: the run is over."""
-        if self.limit_reached or self.network.hopeless(self.clock.now()):
+        if self.network.hopeless(self.clock.now()) or (self.limit_reached and not await self._supply.revisits()):
             return None
         if self.network.patient(self.clock.now()):
             self._supply.look_everywhere()

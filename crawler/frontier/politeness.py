@@ -89,7 +89,7 @@ class Standing:
             slowed=slowed if slowed > max(base, SLOWED_LEAST) else 0.0,
             throttled=self.throttled + (not blocked) if throttled else 0 if status < 500 else self.throttled,
             errors=errors,
-            redirects=_shifted(self.redirects, 300 <= status < 400, REDIRECTS_OF),
+            redirects=_shifted(self.redirects, 300 <= status < 400 and status != 304, REDIRECTS_OF),
         )
 
     def _latency(self, new: float, good: bool) -> float:

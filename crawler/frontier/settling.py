@@ -35,6 +35,8 @@ def settle(
     if outcome.fault is not None and not politeness.charged(outcome.reason):
         wait = politeness.retry_in(outcome.reason, 1) or 1.0
         return Settlement(visit.place, visit.id, visit.depth, due_at=at + ms(wait), attempts=visit.attempts)
+    if outcome.status == 304 and visit.headers:
+        return unmodified(visit, outcome, at)
     if outcome.ok and not _cut_short(visit, outcome):
         return _page(visit, outcome, extract, scope, at)
     if outcome.status in USABLE_REDIRECTS:
@@ -45,6 +47,13 @@ def settle(
     elif outcome.status is not None and outcome.status < 400:
         reason = "bad_redirect"
     return failure(visit, outcome, at, reason, block=block)
+
+
+def unmodified(visit: Visit, outcome: Outcome, at: int) -> Settlement:
+    """The server has nothing newer than what is stored (304): the URL stays what it is."""
+    attempt = visit.attempts + 1
+    fetch = fetch_row(outcome, "unmodified", at, attempt)
+    return Settlement(visit.place, visit.id, visit.depth, attempts=attempt, fetch=fetch, role=visit.role)
 
 
 def _cut_short(visit: Visit, outcome: Outcome) -> bool:

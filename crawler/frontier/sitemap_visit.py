@@ -14,7 +14,7 @@ from crawler.clock import ms
 from crawler.fetch.robots import Robots
 from crawler.frontier import politeness
 from crawler.frontier.scope import Scope
-from crawler.frontier.settling import USABLE_REDIRECTS, fetch_row, judged
+from crawler.frontier.settling import USABLE_REDIRECTS, fetch_row, judged, unmodified
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Extract, Outcome, Visit
 from storage.links import Link
@@ -57,6 +57,8 @@ def settle_sitemap(
     if outcome.fault is not None and not politeness.charged(outcome.reason):
         again = at + ms(politeness.retry_in(outcome.reason, 1) or 1.0)
         return replace(settlement, outcome=None, attempts=visit.attempts, due_at=again)
+    if outcome.status == 304 and visit.headers:
+        return unmodified(visit, outcome, at)
     reason, detail, links = _read(visit, outcome, extract, scope)
     wait = politeness.retry_in(reason, visit.attempts + 1) if reason else None
     fetch = fetch_row(outcome, KIND, at, visit.attempts + 1, reason=reason, extract=extract)

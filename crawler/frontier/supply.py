@@ -55,6 +55,7 @@ class Supply:
         self._new_hosts = True
         self._widened = False
         self._fruitless = 0  # rests in a row that nothing came of
+        self.revisits_only = False  # there are as many pages as were asked for
 
     # --- what it is told
 
@@ -66,6 +67,7 @@ class Supply:
 
     def settled(self, batch: Sequence[Settlement]) -> None:
         """These are durable: their ids are no longer held, their discoveries can be fed."""
+        horizon = self._horizon()
         for s in batch:
             if s.url_id is not None:
                 self._out.pop(s.url_id, None)
@@ -73,7 +75,7 @@ class Supply:
                     self._settling.add(s.url_id)
             host = self._bench.hosts.get(s.place.host)
             if host is not None:
-                host.more |= s.due_at is not None or s.page is not None
+                host.more |= s.page is not None or (s.due_at is not None and s.due_at <= horizon)
             if s.outcome == "redirect" and s.links[0].seed:
                 self._widened |= self._scope.widened
                 self._scope.widened = False
@@ -151,6 +153,20 @@ class Supply:
         self._parked.clear()
         self.look_everywhere()
         return max(wait, 0.05)
+
+    async def revisits(self) -> bool:
+        """No page may be added any more: whether something that was visited before is due within the patience. From then on
+        nothing else is fed."""
+        if not self.revisits_only:
+            at = await self._store.revisit_at()
+            if at is None or at > self._horizon():
+                return False
+            self.revisits_only = True
+            for host in self._bench.hosts.values():
+                self._bench.only_revisits(host)
+            self._parked.clear()
+            self.look_everywhere()
+        return True
 
     async def sleep(self, seconds: float) -> None:
         """Until there is news, or so long."""
@@ -250,11 +266,9 @@ class Supply:
         if self._spec.max_pages_per_host is None:
             return
         most = self._spec.max_pages_per_host
-        for host in [h for h in self._bench.hosts.values() if h.pages >= most and (h.more or h.window or h.later)]:
-            host.more = False
-            host.window.clear()
-            host.later.clear()
-            await self._store.refuse(host.id, "limit", f"max-pages-per-host {most}")
+        for host in [h for h in self._bench.hosts.values() if h.pages >= most and (h.more or h.newcomers())]:
+            self._bench.only_revisits(host)
+            await self._store.refuse(host.id, "limit", f"max-pages-per-host {most}", revisits=False)
 
     async def _feed_rows(self) -> None:
         """Fill the windows of hosts that run low, in one read for all of them."""
@@ -268,7 +282,9 @@ class Supply:
         self._settling = set()
         for host in hungry.values():
             host.more = False  # from here on, only a commit makes it true again
-        rows = await self._store.due(list(hungry), each, horizon=self._horizon(), held=held)
+        rows = await self._store.due(
+            list(hungry), each, horizon=self._horizon(), held=held, revisits=self.revisits_only
+        )
         settled, self._settling = self._settling, None
         found: dict[int, list[tuple[float, Queued]]] = {}
         for row in rows:

@@ -18,6 +18,7 @@ from itertools import count
 
 from crawler.fetch.robots import Robots
 from crawler.frontier.politeness import ROBOTS_RETRY, UNKNOWN, Standing
+from crawler.revisit import conditions
 from crawler.visit import Kind, Visit
 from storage.model import Place, Queued
 
@@ -103,11 +104,15 @@ class Host:
             return None
         if self.errands:
             return self.blocked_until
-        if self.awaiting or (self.most is not None and self.pages + self.out >= self.most):
+        if self.awaiting or (self.most is not None and self.pages + self.out >= self.most and self.newcomers()):
             return None  # waits for robots.txt, or for what may be its last pages
         if self.window:
             return self.blocked_until
         return max(self.blocked_until, self.later[0][0]) if self.later else None
+
+    def newcomers(self) -> bool:
+        """Whether it holds URLs that were never visited."""
+        return any(entry[0] <= 0 for entry in self.window) or any(entry[2].priority <= 0 for entry in self.later)
 
     def ready_at(self) -> float | None:
         """When it may be asked next."""
@@ -170,6 +175,14 @@ class Workbench:
         self.barred.discard(host.name)
         if host.address is not None:
             self._schedule(host.address)
+
+    def only_revisits(self, host: Host) -> None:
+        """Its first visits are no longer held: they stay queued in the store, or are refused there."""
+        host.window = [entry for entry in host.window if entry[0] > 0]
+        host.later = [entry for entry in host.later if entry[2].priority > 0]
+        heapify(host.window)
+        heapify(host.later)
+        self.place(host)
 
     def send(self, errand: Errand, host: Host) -> None:
         host.errands.append(errand)
@@ -307,9 +320,12 @@ class Workbench:
                 return Refusal(row, host, refused)
         heappop(host.window)
         kind = Kind.PAGE if row.role is None else Kind.SITEMAP
-        return Visit(
+        visit = Visit(
             row.place.url, row.place, kind, row.id, row.depth, row.attempts, row.seed, hops=row.hops, role=row.role
         )
+        if row.priority:
+            visit.priority, visit.before, visit.headers = row.priority, row.before, conditions(row.before)
+        return visit
 
     def _forbidden(self, state: RobotsState, url: str) -> str:
         """The rule that forbids it, or ""."""
@@ -350,13 +366,13 @@ class Workbench:
             self._tries -= 1
         return host
 
-    def settled(self, name: str, *, page: bool) -> None:
-        """A visit of this host is durable; with a limit on its pages, there may be room for one more now."""
+    def settled(self, name: str, *, gain: int) -> None:
+        """A visit of this host is durable, with so many pages more; with a limit on them, there may be room for one now."""
         host = self.hosts.get(name)
         if host is None:
             return
         host.out -= 1
-        host.pages += page
+        host.pages += gain
         if host.most is not None:
             self.place(host)
 
