@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import crawler
 from crawler.demo import site
+from tests.commands import running
 
 NOTHING_PRIVATE = "SELECT count(*) FROM fetches WHERE url LIKE '%/private/%'"
 
@@ -60,3 +65,19 @@ def test_demo_web_is_whole_on_one_host_too(hosts: list[str]) -> None:
     assert {host for host, _ in table} == set(hosts)
     assert site.pages(table) == 59 + len(hosts)
     assert sum(answer.status == 301 for answer in table.values()) == 1
+
+
+async def test_the_demos_web_can_be_served_alone() -> None:
+    """`--serve PORT` names the address of a web that answers, ends with Ctrl-C and exit 0; a port in use is exit 2."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused = await asyncio.to_thread(run, "--serve", port)
+    assert (refused.returncode, "another one: --serve" in refused.stderr) == (2, True)
+    async with running("demo", "--serve", port) as process:
+        url = (await process.stdout.readline()).decode().split()[0]  # type: ignore[union-attr]
+        [answer] = await crawler.fetch_all([url])
+        assert (answer.status, b"<h1>Come in</h1>" in answer.body) == (200, True)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 5) == 0

@@ -1,8 +1,11 @@
 """The documentation is run: its examples against a small web on loopback, its tables against the program.
 
-In an example `https://example.org/` stands for that web, a crawl gets a short delay, and one from Python a new file.
-`<!-- not run: why -->` above a block leaves it out. The blocks of a page run in order in one folder, which holds a
-finished `crawl.db`, with this checkout's crawler. A Python block that begins with `# name.py` is saved under that name as well.
+In an example `https://example.org/` stands for that web and `http://127.0.0.1:8080/` for the demo's; a crawl gets a short
+delay, and one from Python a new file. Of a `console` block what follows a command is looked for in what it shows, line by line,
+in that order; `…` stands for anything.
+`<!-- not run: why -->` above a block leaves it out. The blocks of a page run in order in one folder, with this checkout;
+the folder holds a finished `crawl.db`, unless the page begins from nothing, with the demo's web. A block of Python or TOML that
+begins with `# name.ext` is saved under that name as well.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import pytest
 
 from crawler.cli import errors
 from crawler.cli.main import COMMANDS, cli
+from crawler.demo.server import ADDRESSES, serving
 from crawler.spec import from_mapping
 from tests.killing import environment
 from tests.web import Site, Web, page
@@ -34,8 +38,9 @@ FAULT_TABLE = ROOT / "docs/faults.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n)?^```(?P<kind>sh|console|python|sql|toml)\n(?P<code>.*?)^```$",
                    re.M | re.S)
-SHORT = {"crawler crawl ": "crawler crawl --delay 0.02 ", 'contact="': 'delay=0.02, contact="',
+SHORT = {"--delay 0.1": "", "crawler crawl ": "crawler crawl --delay 0.02 ", 'contact="': 'delay=0.02, contact="',
          'store="crawl.db"': 'store="fresh.db"', "PYTHONPATH=. ": "PYTHONPATH=.:$PYTHONPATH "}
+DEMO = "http://127.0.0.1:8080/"
 SITE = {"/": page("/a", "/b", "/gone", "/private/x"), "/a": page("/"), "/b": page("/a")}
 
 
@@ -52,32 +57,48 @@ def run_block(kind: str, code: str, folder: Path) -> None:
     if kind == "sql":
         with closing(sqlite3.connect(folder / "crawl.db")) as db:
             assert db.execute(code).fetchall(), "no rows: the example shows nothing"
-    elif kind == "toml":
-        from_mapping(tomllib.loads(code))
-    elif kind == "python":
-        named = re.match(r"# (\w+\.py)\n", code)
+    elif kind in ("toml", "python"):
+        named = re.match(r"# (\w+\.\w+)\n", code)
         file = folder / (named[1] if named else "example.py")
         file.write_text(code, "utf-8")
-        shell(folder, sys.executable, str(file))
+        if kind == "toml":
+            from_mapping(tomllib.loads(code))
+        else:
+            shell(folder, sys.executable, str(file))
+    elif kind == "console":
+        for typed in re.split(r"^\$ ", code, flags=re.M)[1:]:
+            command, *expected = typed.splitlines()
+            output = shell(folder, "bash", "-euc", command)
+            shown = iter([plain(line) for line in output.splitlines()])
+            for line in map(plain, expected):
+                pattern = re.escape(line).replace("…", ".*")
+                there = any(re.fullmatch(pattern, given) for given in shown)
+                assert there, f"$ {command}\ndoes not show: {line}\nbut:\n{output}"
     else:
-        lines = re.findall(r"^\$ (.*)$", code, re.M) if kind == "console" else [code]
-        shell(folder, "bash", "-euc", "\n".join(lines))
+        shell(folder, "bash", "-euc", code)
 
 
-def shell(folder: Path, *command: str) -> None:
+def plain(line: str) -> str:
+    """What a line says; how it is spaced depends on the length of the numbers in it."""
+    return " ".join(re.sub("─+", "─", line).split())
+
+
+def shell(folder: Path, *command: str) -> str:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(command, cwd=folder, env={**environment(), "PATH": path}, capture_output=True, text=True,
-                          check=False, timeout=60)
-    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+    done = subprocess.run(command, cwd=folder, env={**environment(), "PATH": path}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}"
+    return done.stdout
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if list(blocks(p))], ids=lambda p: p.stem)
 async def test_examples_run(path: Path, tmp_path: Path) -> None:
     """Every example of a page does what it says, in the order of the page."""
-    async with Web(Site(SITE, robots="User-agent: *\nDisallow: /private/\n")) as web:
-        words = {"https://example.org/": web.url(), **SHORT}
+    robots = "User-agent: *\nDisallow: /private/\n"
+    async with Web(Site(SITE, robots=robots)) as web, serving(addresses=ADDRESSES[:1]) as demo:
+        words = {"https://example.org/": web.url(), DEMO: demo.seeds[0], **SHORT}
         first = "crawler crawl https://example.org/ --contact you@example.org -o crawl.db"
-        for line, kind, code in [(0, "sh", first), *blocks(path)]:
+        for line, kind, code in [*[(0, "sh", first)] * (DEMO not in path.read_text("utf-8")), *blocks(path)]:
             there = reduce(lambda text, word: text.replace(*word), words.items(), code)
             try:
                 await asyncio.to_thread(run_block, kind, there, tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 
@@ -61,16 +61,17 @@ def _encode(answer: Answer) -> bytes:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Web]:
-    """The demo's web on one free port of each loopback address the machine has."""
+async def serving(port: int = 0, addresses: Sequence[str] = ADDRESSES) -> AsyncIterator[Web]:
+    """The demo's web on one port (0: a free one) of each of these addresses that the machine has. Raises OSError."""
     served = Web()
+    served.port = port
     async with AsyncExitStack() as stack:
-        for address in ADDRESSES:
+        for address in addresses:
             try:
                 server = await asyncio.start_server(served.serve, address, served.port)
             except OSError:
                 if not served.hosts:
-                    raise  # not even 127.0.0.1
+                    raise  # not even the first
                 continue
             stack.callback(server.close)
             served.port = server.sockets[0].getsockname()[1]
