@@ -16,7 +16,7 @@ from tests.web import Request, Site, page
 CRAWL = "from crawler.__main__ import main; import sys; sys.argv[0] = 'crawler'; main()"
 BREAK = {
     "a timer": "import crawler.fetch.http as m\nm.Watch._ring = lambda self: {}['planted']\n",
-    "a task": "from crawler.frontier.frontier import Frontier as F\nasync def f(*a): {}['planted']\nF._resolve_host = f\n",
+    "a task": "from crawler.frontier.lookups import Lookups as L\nasync def f(*a): {}['planted']\nL._look_up = f\n",
     "a worker's pipe": "import crawler.parse.process as m\nm.Worker.buffer_updated = lambda self, n: {}['planted']\n",
     "a visit": "import crawler.frontier.frontier as m\nm.Frontier.settle = lambda *a: {}['planted']\n",
 }
