@@ -77,6 +77,21 @@ _ALL = (
         "SELECT host, pages, failures, queued, trouble FROM hosts ORDER BY trouble IS NULL, pages DESC, host",
     ),
     Question(
+        "next-in-queue",
+        "the hundred URLs that are due first",
+        "SELECT due_at, host, depth, attempts, url FROM queue ORDER BY due_at, url LIMIT 100",
+    ),
+    Question(
+        "latest-requests",
+        "the last hundred requests, those for robots.txt and sitemaps too",
+        "SELECT at, outcome, status, reason, elapsed_ms, url FROM fetches ORDER BY id DESC LIMIT 100",
+    ),
+    Question(
+        "runs",
+        "the runs of the crawl",
+        "SELECT id, started_at, ended_at, ending, requests, connections, reused, bytes FROM runs ORDER BY id",
+    ),
+    Question(
         "inlinks",
         "the hundred pages that most others link to",
         "SELECT inlinks, url FROM inlinks ORDER BY inlinks DESC, url LIMIT 100",

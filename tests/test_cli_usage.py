@@ -21,7 +21,7 @@ def test_an_exclude_file_is_stored_absolute() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "query", "show", "explain", "export", "report", "resume", "add", "search", "index"]
+    "command", ["status", "query", "show", "explain", "export", "report", "resume", "add", "search", "index", "serve"]
 )
 def test_a_file_that_is_no_crawl_is_exit_2(tmp_path: Path, command: str) -> None:
     """Missing, no database, or empty: exit 2, the path in the sentence, nothing changed or made."""

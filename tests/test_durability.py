@@ -84,7 +84,7 @@ def test_d13_every_other_connection_is_read_only() -> None:
         (module, function)
         for module in modules()
         for function, call in calls(module, "connect")
-        if "sqlite" in call and "uri=True" not in call and ":memory:" not in call
+        if "sqlite" in call and "uri=True" not in call and ":memory:" not in call and "connect(''," not in call  # no file
     }
     index = {("storage.indexing", "_usable"), ("storage.indexing", "_create")}  # its own file, under its own lock
     alone = {("storage.purge", "purge"), ("storage.writing", "writing")}  # under the crawl's lock

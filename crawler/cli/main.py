@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": "crawler.cli.explain",
     "export": "crawler.cli.export",
     "report": "crawler.cli.report",
+    "serve": "crawler.cli.serve",
     "purge": "crawler.cli.purge",
     "demo": "crawler.cli.demo",
 }

@@ -8,7 +8,7 @@ from typing import Any
 from crawler.text import discreet, printable
 
 LONGEST = 300  # characters of one text from the web; the rest is cut, with a sign
-VOID = frozenset({"meta", "rect", "line", "path"})  # without an end tag here
+VOID = frozenset({"meta", "link", "input", "rect", "line", "path"})  # without an end tag here
 
 
 class Safe(str):
@@ -35,6 +35,11 @@ def joined(*children: Any) -> Safe:
 def text(value: Any) -> Safe:
     """A value as it may stand between tags and between quotes: escaped, and with no control character in it."""
     return value if isinstance(value, Safe) else Safe(escape(printable(str(value))))
+
+
+def lines(value: str) -> Safe:
+    """As `text`, but lines stay lines and tabs stay tabs: for what stands in a ``pre``."""
+    return Safe("\n".join(escape(printable(line, tabs=True)) for line in value.splitlines()))
 
 
 def foreign(value: str | None) -> Safe:

@@ -1,0 +1,99 @@
+"""The SQL box of `crawler serve`: read-only, with a deadline and bounds; its downloads are what `crawler query` prints."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from crawler.web import app
+from tests.commands import sh
+from tests.test_report import SITE
+from tests.viewing import MANY, cells, crawled, view
+
+WRITES = (
+    "DELETE FROM url", "VACUUM INTO '{folder}/out.db'", "ATTACH '{folder}/out.db' AS a", "PRAGMA user_version = 9",
+    "UPDATE run SET ending = 'x'", "CREATE TABLE t (a)", "INSERT INTO meta VALUES ('a', 'b')", "SELECT load_extension('x')",
+    "SELECT writefile('{folder}/out.db', 'x')",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A crawl of a web with one of everything, hostile texts too; and its root."""
+    file = tmp_path_factory.mktemp("known") / "crawl.db"
+    return file, crawled(SITE, file)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """131 pages."""
+    file = tmp_path_factory.mktemp("many") / "crawl.db"
+    crawled(MANY, file)
+    return file
+
+
+@pytest.fixture
+def copy(many: Path, tmp_path: Path) -> Path:
+    """The same, to write to."""
+    return Path(shutil.copy(many, tmp_path / "crawl.db"))
+
+
+@pytest.mark.parametrize("sql", WRITES)
+async def test_serve_sql_writes_nothing(copy: Path, tmp_path: Path, sql: str) -> None:
+    """SQL of people is read-only: refused with SQLite's words; no byte of the file changes and no file is made."""
+    before, there = copy.read_bytes(), {p.name for p in tmp_path.iterdir()}
+    async with view(copy) as v:
+        status, text, _ = await v.ask(f"/sql?sql={quote(sql.format(folder=tmp_path))}")
+    assert (status, "SQLite: " in text) == (400, True), text
+    assert copy.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} - there <= {"crawl.db-wal", "crawl.db-shm"}
+
+
+@pytest.mark.parametrize("sql", [
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n",
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT i FROM n ORDER BY i",
+    "SELECT count(*) FROM links a, links b, links c, links d, links e"])  # fmt: skip
+async def test_serve_sql_has_a_deadline(many: Path, sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would take for ever ends with 503 and a sentence, and the next page is there."""
+    monkeypatch.setattr(app, "SECONDS", 0.3)
+    async with view(many) as v:
+        async with asyncio.timeout(3):
+            status, text, _ = await v.ask(f"/sql?sql={quote(sql)}")
+        assert (status, "took too long" in text) == (503, True)
+        await v.get("/hosts")
+
+
+async def test_serve_sql_is_capped(many: Path) -> None:
+    """A thousand rows are shown, and said; a value of a gigabyte is refused."""
+    thousands = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2500) SELECT i FROM n"
+    async with view(many) as v:
+        html = await v.get("/sql", sql=thousands)
+        assert len(cells(html, "#rows")) == 1000
+        assert "first 1,000 rows" in html.css_first("#rows p").text()
+        assert (await v.ask(f"/sql.csv?sql={quote(thousands)}"))[1].count("\n") == 2501
+        status, text, _ = await v.ask(f"/sql?sql={quote('SELECT zeroblob(1000000000)')}")
+        assert (status, "too big" in text) == (400, True)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+async def test_serve_downloads_what_query_prints(known: tuple[Path, str], form: str) -> None:
+    """The same rows as `crawler query --format`, formulas quoted too, under the question's name; an error is no half file."""
+    file, _ = known
+    async with view(file) as v:
+        for name in ("broken-links", "hosts", "skipped"):
+            status, text, headers = await v.ask(f"/sql.{form}?name={name}")
+            assert (status, headers["Content-Disposition"]) == (200, f'attachment; filename="{name}.{form}"')
+            assert text == sh("query", file, name, "--format", form).out
+        _, text, headers = await v.ask(f"/sql.{form}?sql={quote('SELECT 1 AS a, char(61)||1 AS b')}")
+        assert headers["Content-Disposition"] == f'attachment; filename="rows.{form}"'
+        found = list(csv.DictReader(io.StringIO(text))) if form == "csv" else json.loads(text)
+        assert found in ([{"a": "1", "b": "'=1"}], [{"a": 1, "b": "=1"}])
+        status, text, headers = await v.ask(f"/sql.{form}?sql={quote('SELECT nowhere')}")
+        assert (status, headers.get("Content-Disposition"), "no such column" in text) == (400, None, True)
