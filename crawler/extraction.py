@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-GROUPS = ("metadata",)
+GROUPS = ("metadata", "text", "markdown")
 OURS = "crawler.parse.extraction:wanted"
 MAX_FIELDS, MAX_NAME, MAX_SELECTOR = 100, 64, 1_000  # names; characters
 TAKEN = frozenset({"lang", "canonical", "hreflang", "dropped_links", "truncated", "cut"})  # by what parsing says itself

@@ -7,6 +7,7 @@ from typing import Any
 MAX_VALUE = 10_000  # characters of one value
 MAX_VALUES = 1_000  # in one list
 MAX_KEPT = 200_000  # characters in all values of a page
+MAX_TEXT = 200_000  # characters of a page's text, and of its Markdown
 MAX_READ = 20_000_000  # characters looked at for them: a value in 1,000 nested elements is read 1,000 times
 
 
@@ -39,6 +40,12 @@ class Bounds:
             return False
         self._kept -= size
         return True
+
+    def whole(self, name: str, text: str) -> str:
+        """A text of many lines, as far as an answer has room for it."""
+        if len(text) > MAX_TEXT:
+            self.cut[name] = None
+        return text[:MAX_TEXT]
 
     def mark(self, data: dict[str, Any]) -> dict[str, Any]:
         """The findings, with the names of those that were cut."""

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from crawler.parse import article
 from crawler.parse.bounds import Bounds
 from crawler.parse.fields import fields
+from crawler.parse.markdown import markdown
 from crawler.parse.metadata import metadata
 
-Part = Callable[[Any, Bounds], Mapping[str, Any]]
-GROUPS: Mapping[str, Part] = {"metadata": metadata}
+Part = Callable[[Any, str, Bounds], Mapping[str, Any]]
+GROUPS: Mapping[str, Part] = {
+    "metadata": lambda tree, url, bounds: metadata(tree, bounds),
+    "text": lambda tree, url, bounds: {"text": bounds.whole("text", article.text(tree))},
+    "markdown": lambda tree, url, bounds: {"markdown": bounds.whole("markdown", markdown(tree, url))},
+}
 
 
 def wanted(wish: Mapping[str, Any]) -> Callable[[Any, str], Mapping[str, Any]]:
@@ -18,14 +24,16 @@ def wanted(wish: Mapping[str, Any]) -> Callable[[Any, str], Mapping[str, Any]]:
 
     What is longer than `crawler.parse.bounds` allows is cut, and its name is in ``cut``.
     """
-    parts = [GROUPS[group] for group in wish["groups"]] + ([fields(wish["fields"])] if wish["fields"] else [])
+    find = fields(wish["fields"])
+    parts = [GROUPS[group] for group in wish["groups"]]
 
     def extract(tree: Any, url: str) -> Mapping[str, Any]:
         if tree is None or tree.root is None:
             return {}
         bounds, found = Bounds(), dict[str, Any]()
         for part in parts:
-            found |= part(tree, bounds)
+            found |= part(tree, url, bounds)
+        found |= find(tree, bounds)
         return bounds.mark(found)
 
     return extract
