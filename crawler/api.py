@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from crawler.clock import SystemClock, ms
+from crawler.control import controlled
 from crawler.descriptors import fitted
 from crawler.engine import Ending, Engine, OnProgress
 from crawler.exclude_file import ExcludeFile
 from crawler.fetch.addresses import literal
 from crawler.fetch.tls import late_authorities
+from crawler.frontier.exclusions import BadExclusion, listed
 from crawler.log import exposed, log
 from crawler.parse.pool import ParsePool
 from crawler.revisit import NEVER, policy
@@ -35,7 +37,7 @@ from storage.store import StoreUnreadable
 
 __all__ = ["Ending", "Stop", "crawl", "run", "run_async"]
 
-RULES = ("scope", "include", "exclude", "exclude_file", "max_depth", "max_pages_per_host", "robots", "sitemaps")
+RULES = ("scope", "include", "exclude", "exclude_file", "exclude_host", "max_depth", "max_pages_per_host", "robots", "sitemaps")
 SCOPE_SETTINGS = (*RULES, *BUDGET_SETTINGS)
 
 
@@ -60,6 +62,14 @@ def require_contact(spec: CrawlSpec, seeds: Iterable[Place]) -> None:
         )
 
 
+def require_hosts(spec: CrawlSpec) -> None:
+    """Raises BadSpec naming what cannot be excluded."""
+    try:
+        listed(spec.exclude_host)
+    except BadExclusion as error:
+        raise BadSpec(str(error)) from None
+
+
 def _loopback(host: str) -> bool:
     address = literal(host)
     return address.is_loopback if address is not None else host == "localhost"
@@ -80,6 +90,7 @@ async def run_async(
     """
     places, clock, stop = seed_places(spec), SystemClock(), stop or Stop()
     require_contact(spec, places)
+    require_hosts(spec)
     exclude = ExcludeFile(Path(spec.exclude_file), note) if spec.exclude_file else None
     async with AsyncExitStack() as stack:
         sqlite = await stack.enter_async_context(SqliteStore(Path(store)))
@@ -115,6 +126,7 @@ async def run_async(
             on_pages=on_pages,
             on_progress=on_progress,
             exclude=exclude,
+            beside=lambda engine: controlled(engine, sqlite.path, note),
             note=note,
         )
         with _no_lost_exceptions():

@@ -9,8 +9,8 @@ happens, what was put into the writer is committed, and the rest is simply still
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from crawler.clock import Clock
 from crawler.exclude_file import ExcludeFile
 from crawler.fetch import Fetcher, ResolveError
 from crawler.fetch.addresses import endpoint, group
-from crawler.frontier.exclusions import Exclusions, purged
+from crawler.frontier.exclusions import Exclusions, listed, purged
 from crawler.frontier.frontier import Frontier
 from crawler.frontier.scope import Scope
 from crawler.frontier.sitemap_visit import recalled
@@ -32,7 +32,7 @@ from crawler.stop import GRACE, Stop
 from crawler.text import printable
 from crawler.visits import OnPages, Parser, Visits, cancelled, guarded
 from crawler.writer import Writer
-from storage.model import Counts, Place, Queued, Tally
+from storage.model import Counts, JsonObject, Place, Queued, Tally
 from storage.store import Store, StoreBlocked
 
 WATCH = 1.0  # seconds between two looks at the disk, the exclude file and the progress
@@ -64,7 +64,7 @@ class Engine:
     """One run over an open store. `run` may be called once.
 
     ``on_pages`` gets pages after their commit and is waited for: a slow reader slows the crawl. ``on_progress`` is
-    called each second. ``note`` gets sentences a person should read.
+    called each second. ``beside`` is entered while visits are made. ``note`` gets sentences a person should read.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Engine:
         on_pages: OnPages | None = None,
         on_progress: OnProgress | None = None,
         exclude: ExcludeFile | None = None,
+        beside: Callable[[Engine], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
         note: Callable[[str], None] = log.warning,
     ) -> None:
         self.spec = spec
@@ -92,6 +93,9 @@ class Engine:
         self._exclude = exclude
         self._meter, self._wire = Meter(), Meter()
         self._limit = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._recording = asyncio.Lock()
+        self._beside = beside
         self._progress: dict[str, Any] = {}
         self._note = note
 
@@ -102,10 +106,11 @@ class Engine:
         ``rescope``: the rules have changed since the last run; what is queued or was refused is judged again first.
         """
         self._start = self.clock.now()
+        self._asked = asked or self.spec
         begun = await self.store.begin(
             now=self.clock.wall(),
             version=VERSION,
-            spec=(asked or self.spec).to_json(),
+            spec=self._asked.to_json(),
             seeds=seeds,
             max_depth=self.spec.max_depth,
             budgets=self.spec.budgets,
@@ -135,7 +140,8 @@ class Engine:
         writing = asyncio.create_task(self.writer.run())
         try:
             try:
-                await self._visits(writing)
+                async with self._beside(self):
+                    await self._visits(writing)
             finally:
                 with self._excused():
                     await self._drain(writing)
@@ -175,8 +181,7 @@ class Engine:
 
                 self.stop.calls(stop)
                 writing.add_done_callback(lambda _: self.stop.end(0.0))  # nothing is fetched that cannot be stored
-                if self.spec.max_time is not None:
-                    loop.call_later(self.spec.max_time, self._out_of_time)
+                self._limit_time()
                 watching = whole.create_task(guarded(self._watch()))
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(guarded(self._feed()))
@@ -221,6 +226,14 @@ class Engine:
         if self.frontier.network.down:
             self._note(f"the run ends here: {self.frontier.network.down}; what is queued stays queued")
 
+    def _limit_time(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.spec.max_time is not None:
+            left = self.spec.max_time - (self.clock.now() - self._start)
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, left), self._out_of_time)
+
     def _out_of_time(self) -> None:
         self._limit = True
         self.stop.end(GRACE)
@@ -236,6 +249,26 @@ class Engine:
                 raise
             return None
         return (group(addresses[0]), addresses) if addresses else (f"by proxy: {place.host}", ())
+
+    # --- what others change in it
+
+    def change(self, settings: Mapping[str, Any]) -> None:
+        """Other settings from now on, of those that `crawler.orders` lets a running crawl change. Raises BadSpec, and then
+        nothing has changed."""
+        before, self.spec = self.spec, self.spec.changed(**settings)
+        self._asked = self._asked.changed(**settings)
+        self.frontier.change(self.spec)
+        if self.spec.exclude_host != before.exclude_host:
+            self.frontier.exclude(self._exclusions())
+        if self.spec.max_time != before.max_time:
+            self._limit_time()
+
+    async def record(self, changes: Sequence[JsonObject], *, rescope: bool = False) -> None:
+        """Note what was changed, with the settings as they are now; durable when this returns."""
+        self._progress = self.snapshot().to_json()
+        async with self._recording:
+            spec, now = self._asked.to_json(), self.clock.wall()
+            await self.store.record(changes, now=now, spec=spec, tally=self._tally(), rescope=rescope)
 
     # --- what others see of it
 
@@ -256,7 +289,8 @@ class Engine:
                 count_at = self.clock.now() + min(COUNTING * (self.clock.now() - now), COUNTED)
 
     def _exclusions(self) -> Exclusions:
-        return Exclusions(self._purged + (self._exclude.rules if self._exclude else ()))
+        listed_in_file = self._exclude.rules if self._exclude else ()
+        return Exclusions(self._purged + listed(self.spec.exclude_host) + listed_in_file)
 
     def snapshot(self) -> Snapshot:
         """The crawl as it is now."""

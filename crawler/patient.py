@@ -161,6 +161,18 @@ class PatientStore:
     async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
         await self._insist(partial(self._store.postpone, hosts, why))
 
+    async def record(
+        self,
+        changes: Sequence[JsonObject],
+        *,
+        now: int,
+        spec: JsonObject,
+        tally: Tally | None = None,
+        rescope: bool = False,
+    ) -> None:
+        record = partial(self._store.record, changes, now=now, spec=spec)
+        await self._insist(partial(record, tally=tally, rescope=rescope))
+
     async def counts(self) -> Counts:
         return await self._insist(self._store.counts)
 

@@ -62,6 +62,7 @@ class Snapshot:
             "rate": round(self.rate, 2),
             "byte_rate": round(self.byte_rate),
             "bound_by": self.bound_by,
+            "paused": self.load.paused,
             "eta": None if self.eta is None else round(self.eta),
             "eta_reason": self.eta_reason,
             "fetching": self.load.fetching,

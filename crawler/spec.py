@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class CrawlSpec:
     exclude_file: str | None = _setting(
         None, "file", "hosts, domains (*.example.org) and networks never to be asked; read again when it changes"
     )
+    exclude_host: tuple[str, ...] = _setting((), "host", "one of them: www.example.org, *.example.org or 192.0.2.0/24")
     max_depth: int | None = _setting(None, "links", "least number of links from a seed")
     max_pages: int | None = _setting(None, "pages", "rows in `pages` over the whole crawl, never exceeded")
     max_pages_per_host: int | None = _setting(None, "pages", "the same for each host; the rest is skipped as `limit`")
@@ -68,6 +70,7 @@ class CrawlSpec:
         "when a URL is due again: 7d; 6h..30d (twice as long after no change, half as long after one); adaptive (1d..32d); never",
     )
     delay: float = _setting(1.0, "s", "between two requests to a host; a longer Crawl-delay holds")
+    host_delay: tuple[str, ...] = _setting((), "HOST=S", "the delay of one host, instead of the one for all")
     adaptive: float = _setting(
         2.0, "times", "the host's usual time to answer, at least, between two requests to it, 30 s at most; 0 turns it off"
     )
@@ -156,6 +159,11 @@ class CrawlSpec:
             for n, h in enumerate(self.header, 1)
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*", h)
         ]
+        found += [
+            ("host_delay", f"{pair!r} is not of the form www.example.org=2.5")
+            for pair in self.host_delay
+            if not re.fullmatch(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])=[0-9]{1,6}(?:\.[0-9]+)?", pair, re.ASCII)
+        ]
         from ipaddress import ip_network
 
         for cidr in self.allow_private:
@@ -214,6 +222,10 @@ class CrawlSpec:
     def address_delay(self) -> float:
         return self.ip_delay if self.ip_delay is not None else self.delay / 2
 
+    def delay_at(self, host: str) -> float:
+        """The delay of one host, as `Place.host` has it."""
+        return _by_host(self.host_delay).get(host, self.delay) if self.host_delay else self.delay
+
     @property
     def parsers(self) -> int:
         return self.parse_workers if self.parse_workers is not None else max(2, os.cpu_count() or 1)
@@ -234,6 +246,11 @@ class CrawlSpec:
     def changed(self, **options: Any) -> CrawlSpec:
         """This spec with some settings replaced; unknown names and wrong types raise BadSpec."""
         return from_mapping({**{f.name: getattr(self, f.name) for f in fields(self)}, **options})
+
+
+@lru_cache(maxsize=8)
+def _by_host(pairs: tuple[str, ...]) -> Mapping[str, float]:
+    return {host.lower().rstrip("."): float(delay) for host, _, delay in (pair.rpartition("=") for pair in pairs)}
 
 
 def _well_formed(proxy: str) -> bool:

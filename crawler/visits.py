@@ -111,7 +111,7 @@ class Visits:
         if turn is None:
             return False
         if isinstance(turn, Refusal):
-            self.answered = True
+            self.answered |= turn.reason == "robots"
             await writer.put(self._frontier.refuse(turn))
             return True
         if self._safe.on:

@@ -54,6 +54,7 @@ COLUMNS = {
     "at": "when the request began",
     "attempt": "1 for the first try",
     "attempts": "tries so far",
+    "before": "its value until then",
     "blocked_until": "the whole host is left alone until then; NULL: never blocked",
     "bytes": "received on the wire",
     "charset": "the encoding the body was read as",
@@ -85,6 +86,8 @@ COLUMNS = {
     "kind": "`a`, `area`, `frame`, `iframe`, `redirect`, `refresh`, `canonical`, `img`, …",
     "lastmod": "as the sitemap says",
     "mime": "the media type, sniffed where the header is silent",
+    "name": "of the setting",
+    "now": "its value from then on, or what was excluded",
     "next_fetch_at": "not asked again before",
     "outcome": "`page`, `redirect`, `failure`, `robots` or `sitemap`; of a fetch also `unmodified`: a 304",
     "pages": "URLs whose latest response was 2xx",
@@ -118,6 +121,7 @@ COLUMNS = {
     "url": "the canonical URL, as it was sent",
     "way": "the URLs passed, separated by spaces",
     "version": "of the program",
+    "what": "`set`, `exclude`, `pause`, `resume` or `stop`",
 }
 
 

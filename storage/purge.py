@@ -67,7 +67,7 @@ SCRUB = (  # what other hosts' answers say of them: headers, and what parsing fo
     "UPDATE url SET detail = NULL WHERE instr(lower(detail), :mark)",
     "UPDATE url SET role = trim(replace(role || ' ', ' ' || :name || ' ', ' ')) WHERE instr(role || ' ', ' ' || :name || ' ')",
     "UPDATE host SET trouble = NULL WHERE instr(lower(trouble), :name)",
-    "DELETE FROM meta WHERE instr(lower(value), :mark)",
+    "DELETE FROM meta WHERE instr(lower(value), :mark) OR key GLOB 'change *' AND instr(lower(value), :name)",
 )
 CLOCKS = "DELETE FROM address WHERE next_fetch_at < ?"  # a politeness clock that has run out says only whom we asked
 EXCLUDE = "INSERT OR IGNORE INTO exclusion SELECT value, ? FROM json_each(?)"

@@ -24,6 +24,7 @@ TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY qu
 LEFT = "SELECT EXISTS (SELECT 1 FROM url WHERE due_at IS NOT NULL AND (priority <= 0 OR due_at <= ?))"
 REVISITS = "SELECT count(*), min(due_at) FROM url WHERE due_at IS NOT NULL AND priority > 0"
 EXCLUDED = "SELECT host FROM exclusion ORDER BY host"
+CHANGES = "SELECT at, what, name, host, before, now FROM changes WHERE run = ?"
 VIEWS = Path(__file__).with_name("views.sql")
 
 
@@ -124,6 +125,11 @@ class Reader:
     def trouble(self) -> dict[str, str]:
         """What is wrong with hosts, in words; the five with the most URLs."""
         return {} if self.outdated else dict(self.db.execute(TROUBLE).fetchall())
+
+    def changes(self, run: int) -> list[dict[str, Any]]:
+        """What was changed while a run went on: at (ISO 8601), what, name, host, before and now, in this order."""
+        names, rows = self.query(CHANGES, (run,))
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def crawler(self) -> int | None:
         """The process that is crawling into this file now."""

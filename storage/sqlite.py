@@ -103,6 +103,9 @@ SUSPECTS = """SELECT u.id, u.host, o.name, h.name, u.path, u.depth, u.priority, 
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE u.due_at IS NOT NULL AND u.id IN (
   SELECT alone FROM run WHERE ending = 'killed' AND alone IS NOT NULL GROUP BY alone HAVING count(*) >= 2)"""
+CHANGED = """INSERT INTO meta SELECT printf('change %012d', coalesce(max(substr(key, 8) + 0), 0) + 1), ?
+FROM meta WHERE key GLOB 'change *'"""
+JUDGE_AGAIN = "INSERT OR IGNORE INTO meta VALUES ('rescope', 'a setting has changed')"  # until `rescope` is done
 ALONE = "UPDATE run SET alone = ? WHERE id = ?"
 REFUSE = """UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = iif(outcome IS NULL, ?, reason),
   detail = iif(outcome IS NULL, ?, detail) WHERE host = ? AND priority <= ? AND due_at IS NOT NULL"""
@@ -322,6 +325,25 @@ class SqliteStore:
     async def postpone(self, hosts: Mapping[int, int], why: str) -> None:
         rows = to_json(list(hosts.items()))
         await self._transact(lambda db: db.execute(POSTPONE, {"rows": rows, "why": why}))
+
+    async def record(
+        self,
+        changes: Sequence[JsonObject],
+        *,
+        now: int,
+        spec: JsonObject,
+        tally: Tally | None = None,
+        rescope: bool = False,
+    ) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            for change in changes:
+                db.execute(CHANGED, (to_json({"at": now, "run": self._run, **change}),))
+            db.execute("UPDATE run SET spec = ? WHERE id = ?", (to_json(spec), self._run))
+            if rescope:
+                db.execute(JUDGE_AGAIN)
+            self._note(db, tally)
+
+        await self._transact(work)
 
     async def counts(self) -> Counts:
         return Counts(*(await self._rows("SELECT * FROM counts"))[0])

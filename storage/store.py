@@ -118,6 +118,19 @@ class Store(Protocol):
         """Leave hosts alone until the times (Unix ms) given by their ids; ``why`` is for people."""
         ...
 
+    async def record(
+        self,
+        changes: Sequence[JsonObject],
+        *,
+        now: int,
+        spec: JsonObject,
+        tally: Tally | None = None,
+        rescope: bool = False,
+    ) -> None:
+        """Note, durably, what somebody has changed in the running crawl, a row each, and the settings in force from now on.
+        ``rescope``: what is queued or was refused has to be judged again; if `rescope` does not come to it, the next run's."""
+        ...
+
     async def counts(self) -> Counts: ...
 
     def room(self) -> int | None:

@@ -59,3 +59,9 @@ FROM (SELECT f.body, min(u.id) AS first FROM url u JOIN fetch f ON f.id = u.last
 JOIN fetch f ON f.body = g.body JOIN url u ON u.id = f.url AND u.last = f.id AND u.outcome = 'page' AND u.id <> g.first
 JOIN origin o ON o.id = u.origin JOIN body b ON b.id = g.body
 JOIN url s ON s.id = g.first JOIN origin fo ON fo.id = s.origin;
+
+-- each thing that `crawler control` changed in a running crawl: settings, exclusions, pauses
+CREATE TEMP VIEW changes AS SELECT
+  strftime('%Y-%m-%dT%H:%M:%fZ', (value->>'at') / 1000.0, 'unixepoch') AS at, value->>'run' AS run, value->>'what' AS what,
+  value->>'name' AS name, value->>'host' AS host, value->>'before' AS before, value->>'now' AS now
+FROM main.meta WHERE key GLOB 'change *' ORDER BY key;

@@ -388,6 +388,20 @@ class StoreContract:
         assert [r.place.host for r in await queue(store)] == ["b.test"]
         assert self.facts(store)["http://a.test/1"] == Fact(1, "skipped", "limit", False)
 
+    async def test_record_keeps_what_was_changed(self, tmp_path: Path) -> None:
+        """The settings of the run are those it was told last; what has to be judged again is, by the next run if not now."""
+        async with self.open(tmp_path) as store:
+            await start(store, place("/"), delay=1)
+            await store.record([{"what": "pause"}], now=NOW, spec={"delay": 1})
+            await store.record([{"what": "set", "name": "x", "now": 2}], now=NOW + 5, spec={"delay": 2}, rescope=True)
+        async with self.open(tmp_path) as store:
+            assert (await start(store)).rescope
+            await store.rescope(judge(), now=NOW)
+            await store.record([], now=NOW, spec={"delay": 3}, rescope=True)
+            await store.rescope(judge(), now=NOW)
+        async with self.open(tmp_path) as store:
+            assert not (await start(store)).rescope
+
     async def test_pending_says_what_waits_and_until_when(self, store: Any) -> None:
         """How many are queued and the first instant one may be tried: its own, its host's block or its robots.txt's."""
         await start(store)

@@ -227,7 +227,7 @@ def _on_signal(
 
 def _code(ending: Ending, signals: list[signal.Signals]) -> int:
     if ending.state == "interrupted":
-        return 128 + (signals[0] if signals else signal.SIGINT)
+        return 128 + (signals[0] if signals else signal.SIGTERM)  # `crawler control crawl.db stop`
     if not ending.answered:
         return 1
     return DEFERRED if ending.state == "deferred" else 0

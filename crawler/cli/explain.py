@@ -49,6 +49,7 @@ class Explanation:
     found: list[dict[str, Any]] = field(default_factory=list)  # from the seed: url, kind, text
     attempts: list[dict[str, Any]] = field(default_factory=list)
     next: str = ""
+    control: list[str] = field(default_factory=list)  # what `crawler control` changed in the latest run that concerns it
 
 
 @click.command()
@@ -89,6 +90,7 @@ def explanation(reader: Reader, asked: str) -> Explanation:
         else f"refused: {judged.reason}" + (f" ({judged.detail})" if judged.detail else "")
     )
     found.robots = robots(reader, place, spec)
+    found.control = list(_controlled(reader, place))
     row = reader.one(ROW, (place.origin, place.path))
     if row is None:
         found.verdict = "never met: no page of this crawl links to it"
@@ -135,13 +137,27 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
     return found
 
 
+def _controlled(reader: Reader, place: Place) -> Iterator[str]:
+    """What somebody changed while the latest run goes on that concerns this URL: its host's delay, a pause."""
+    from crawler.orders import sentence
+
+    run = reader.run()
+    if run is None:
+        return
+    for change in reader.changes(run.id):
+        if change["name"] == "delay" and change["host"] in (None, place.host):
+            yield f"{sentence(change)} at {change['at']}"
+    if run.progress.get("paused") and reader.crawler():
+        yield f"the crawl is paused: {run.progress['paused']}"
+
+
 def _exclusions(spec: CrawlSpec, reader: Reader) -> Exclusions:
     """Who is excluded as far as it can be told from here: the exclude file may be out of reach."""
     from crawler.exclude_file import ExcludeFile
-    from crawler.frontier.exclusions import Exclusions, purged
+    from crawler.frontier.exclusions import Exclusions, listed, purged
     from crawler.spec import BadSpec
 
-    rules = purged(reader.excluded())
+    rules = purged(reader.excluded()) + listed(spec.exclude_host)
     try:
         rules += ExcludeFile(Path(spec.exclude_file), lambda _: None).rules if spec.exclude_file else ()
     except BadSpec as error:
@@ -201,4 +217,6 @@ def lines(found: Explanation) -> Iterator[str]:
     for i, a in enumerate(found.attempts):
         what = a["status"] if a["status"] is not None else a["reason"]
         yield f"  {'attempts' if i == 0 else '':<10} {a['at']}  {printable(str(what))}  {a['elapsed_ms']} ms"
+    for i, text in enumerate(found.control):
+        yield f"  {'' if i else 'control':<10} {printable(text)}"
     yield f"  next       {found.next}"

@@ -20,6 +20,7 @@ COMMANDS = {
     "block": "crawler.cli.recrawl",
     "fetch": "crawler.cli.fetch",
     "status": "crawler.cli.status",
+    "control": "crawler.cli.control",
     "query": "crawler.cli.query",
     "search": "crawler.cli.search",
     "index": "crawler.cli.index",

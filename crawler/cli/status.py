@@ -16,12 +16,15 @@ DEFERRED = """SELECT count(*) FROM (
   SELECT max(u.due_at, h.blocked_until, iif(o.robots_status = 'unreachable', o.robots_until, 0)) AS at
   FROM url u JOIN host h ON h.id = u.host JOIN origin o ON o.id = u.origin WHERE u.due_at IS NOT NULL) WHERE at > ?"""
 
+CHANGES = 5  # of the latest that `crawler control` made, shown to people
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 def status(file: Path, as_json: bool) -> None:
     """How the crawl stands: counts, rate, what bounds it now, how long it may take."""
+    from crawler.orders import sentence
     from crawler.progress import duration
     from crawler.text import printable
     from storage.reader import open_reader
@@ -31,12 +34,15 @@ def status(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    click.echo(f"{file}: {found['state']}")
+    paused = f", paused: {printable(found['paused'])}" if found["paused"] else ""
+    click.echo(f"{file}: {found['state']}{paused}")
     for name in ("pages", "redirects", "failures", "skipped", "queued", "deferred", "hosts"):
         click.echo(f"  {name:<12}{found[name]:>12,}")
     click.echo(
         f"  {'connections':<12}{found['connections']:>12,}   reused {found['reused']:,} times, {found['requests']:,} requests"
     )
+    for change in found["changes"][-CHANGES:]:
+        click.echo(f"  changed at {change['at']}: {printable(sentence(change))}")
     for host, what in found["trouble"].items():
         click.echo(f"  trouble: {printable(host)}: {printable(what)}")
     if found["state"] == "running":
@@ -77,4 +83,6 @@ def facts(reader: Reader) -> dict[str, Any]:
         "answers": progress.get("answers", {}),
         "pid": pid,
         "trouble": reader.trouble(),
+        "paused": progress.get("paused") or None,
+        "changes": reader.changes(run.id) if run else [],
     }

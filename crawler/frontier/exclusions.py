@@ -23,18 +23,24 @@ class BadExclusion(ValueError):
 
 def parse(text: str, source: str) -> tuple[Exclusion, ...]:
     """The exclusions of a file: one a line, ``#`` begins a comment. Raises BadExclusion."""
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        what = line.partition("#")[0].strip()
-        if what:
-            try:
-                found.append(Exclusion(_canonical(what), f"{source} line {number}: {what}"))
-            except ValueError:
-                raise BadExclusion(
-                    f"{source} line {number}: {what!r} is neither a host (www.example.org), nor a domain "
-                    "(*.example.org), nor a network (192.0.2.0/24)"
-                ) from None
-    return tuple(found)
+    lines = ((number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1))
+    return tuple(one(what, f"{source} line {number}") for number, what in lines if what)
+
+
+def listed(entries: Iterable[str]) -> tuple[Exclusion, ...]:
+    """The exclusions given as a setting. Raises BadExclusion."""
+    return tuple(one(entry, "exclude-host") for entry in entries)
+
+
+def one(what: str, source: str) -> Exclusion:
+    """A single one. Raises BadExclusion."""
+    try:
+        return Exclusion(_canonical(what), f"{source}: {what}")
+    except ValueError:
+        raise BadExclusion(
+            f"{source}: {what!r} is neither a host (www.example.org), nor a domain "
+            "(*.example.org), nor a network (192.0.2.0/24)"
+        ) from None
 
 
 def _canonical(what: str) -> str:

@@ -20,7 +20,7 @@ from crawler.frontier.load import Load, load_of
 from crawler.frontier.lookups import Lookups, Resolve
 from crawler.frontier.network import Network, Whose
 from crawler.frontier.robots_visit import settle_robots
-from crawler.frontier.scope import Scope
+from crawler.frontier.scope import ADMITTED, Scope
 from crawler.frontier.sitemap_visit import settle_sitemap
 from crawler.frontier.stored import Times, row_of
 from crawler.frontier.supply import Supply
@@ -28,7 +28,7 @@ from crawler.frontier.workbench import Errand, Host, Limits, Refusal, RobotsStat
 from crawler.revisit import policy, schedule
 from crawler.spec import CrawlSpec
 from crawler.visit import Extract, Fault, Kind, Outcome, Visit
-from storage.model import Begun, Settlement
+from storage.model import Begun, Queued, Settlement
 from storage.store import Store
 
 NEXT_LOOK = 0.05  # seconds between two looks at the store while hosts in hand make room for others
@@ -69,6 +69,7 @@ class Frontier:
         self._blame = Blame(self.network, self.bench, clock)
         self.paused_until = 0.0
         self._pause = ""
+        self.held = ""  # why somebody wants nobody to be asked
         self.limit_reached = False
         self._lookups = Lookups(self.bench, resolve, clock, lambda: scope.exclusions, self._looked_up)
         self._idle: deque[asyncio.Future[Visit | Refusal | None]] = deque()
@@ -134,7 +135,7 @@ class Frontier:
     def _conduct(self, visit: Visit, outcome: Outcome) -> None:
         """What the outcome means for the host's next turns."""
         host, now = visit.handle[0], self.clock.now()
-        base = politeness.base_delay(self.spec, host.crawl_delay)
+        base = politeness.base_delay(self.spec, host.crawl_delay, host.name)
         host.standing = host.standing.after(outcome, base, blocked=host.blocked_until > now)
         block = politeness.block_of(outcome, host.standing, self.clock.wall() / 1000)
         if block is not None:
@@ -143,7 +144,7 @@ class Frontier:
 
     def _pace(self, host: Host, visit: Visit) -> None:
         """The host's delay as it is now; it counts from this visit on."""
-        host.delay = politeness.delay_of(self.spec, host.crawl_delay, host.standing)
+        host.delay = politeness.delay_of(self.spec, host.crawl_delay, host.standing, host.name)
         if visit.handle[0] is host and visit.sent_at is not None:
             host.next_at = max(host.next_at, visit.sent_at + host.delay)
 
@@ -203,16 +204,16 @@ class Frontier:
             home.crawl_delay = max(
                 (d for r in asked if (d := r.crawl_delay(self.spec.token)) is not None), default=None
             )
-            home.closed = politeness.closed(self.spec, home.crawl_delay)
+            home.closed = politeness.closed(self.spec, home.crawl_delay, home.name)
             self._pace(home, visit)
         self.bench.robots_known(errand, state)
 
     def refuse(self, refusal: Refusal) -> Settlement:
         row = refusal.row
-        return Settlement(
-            row.place, row.id, row.depth, "skipped", "robots", refusal.detail, None, row.attempts, role=row.role,
-            before=row.before,
-        )  # fmt: skip
+        settlement = Settlement(row.place, row.id, row.depth, attempts=row.attempts, role=row.role, before=row.before)
+        if row.before is None or refusal.reason != "exclude":  # else it is not asked again, and what it was stays
+            settlement.outcome, settlement.reason, settlement.detail = "skipped", refusal.reason, refusal.detail
+        return settlement
 
     def exclude(self, exclusions: Exclusions) -> None:
         """Who is excluded from now on: nobody asks them again, those already asked may answer (FAULTS L8)."""
@@ -222,6 +223,35 @@ class Frontier:
             if why != host.barred:
                 self.bench.bar(host, why, self.clock.now())
         self._supply.excluded()
+        self._pump()
+
+    def change(self, spec: CrawlSpec) -> None:
+        """Other delays and limits from now on; of those that `crawler.orders` lets a running crawl change."""
+        now, before, self.spec = self.clock.now(), self.spec, spec
+        self._supply.change(spec)
+        self.limit_reached = spec.max_pages is not None and self.pages >= spec.max_pages
+        if spec.max_rate != before.max_rate:
+            self._next_slot = now
+        self.bench.pace_addresses(spec.address_delay, now)
+        for host in self.bench.hosts.values():
+            host.most = spec.max_pages_per_host
+            host.closed = politeness.closed(spec, host.crawl_delay, host.name)
+            self.bench.pace(host, politeness.delay_of(spec, host.crawl_delay, host.standing, host.name), now)
+        if spec.exclude != before.exclude:
+            self.scope.refuse(spec.exclude)
+            self.bench.excluded = self._excluded
+            self._supply.excluded()
+        self._pump()
+
+    def _excluded(self, row: Queued) -> str:
+        """Why a URL that was admitted once is not visited, or ""."""
+        verdict = self.scope.judge(row.place) if row.role is None and not row.seed else ADMITTED
+        return verdict.detail or "" if verdict.reason == "exclude" else ""
+
+    def hold(self, why: str) -> None:
+        """No new visit until this is called with ""; what is in flight may end, and is stored."""
+        self.held = why
+        self._supply.wake()
         self._pump()
 
     def _barred(self, name: str) -> bool:
@@ -283,7 +313,7 @@ class Frontier:
         self._arm(now)
 
     def _open(self, now: float) -> bool:
-        if self._stopping or now < max(self.paused_until, self._next_slot):
+        if self._stopping or self.held or now < max(self.paused_until, self._next_slot):
             return False
         return self.fetching < self.spec.connections and self._room()
 
@@ -346,7 +376,11 @@ class Frontier:
 
     async def _patience(self) -> float | None:
         """Seconds until the store is looked at again, news apart; None: the run is over."""
-        if self.network.hopeless(self.clock.now()) or (self.limit_reached and not await self._supply.revisits()):
+        if self.limit_reached and not await self._supply.revisits():
+            return None
+        if self.held:
+            return network.PROBE
+        if self.network.hopeless(self.clock.now()):
             return None
         if self.network.patient(self.clock.now()):
             self._supply.look_everywhere()
@@ -358,5 +392,5 @@ class Frontier:
     def load(self) -> Load:
         """A snapshot for `progress`."""
         now = self.clock.now()
-        paused = self.network.down or (self._pause if self.paused_until > now else "")
+        paused = self.held or self.network.down or (self._pause if self.paused_until > now else "")
         return load_of(self.bench, now, fetching=self.fetching, paused=paused)

@@ -105,24 +105,24 @@ def _shifted(bits: int, bit: bool, length: int) -> int:
 UNKNOWN = Standing()
 
 
-def base_delay(spec: CrawlSpec, crawl_delay: float | None) -> float:
-    """The longer of the setting and the site's Crawl-delay, in s. One beyond what we wait closes the host instead."""
+def base_delay(spec: CrawlSpec, crawl_delay: float | None, host: str = "") -> float:
+    """The longer of the host's setting and the site's Crawl-delay, in s. One beyond what we wait closes the host instead."""
     asked = crawl_delay or 0.0
-    return max(spec.delay, asked if asked <= CRAWL_DELAY_MOST else 0.0)
+    return max(spec.delay_at(host), asked if asked <= CRAWL_DELAY_MOST else 0.0)
 
 
-def delay_of(spec: CrawlSpec, crawl_delay: float | None, standing: Standing = UNKNOWN) -> float:
+def delay_of(spec: CrawlSpec, crawl_delay: float | None, standing: Standing = UNKNOWN, host: str = "") -> float:
     """Seconds between two request starts at a host: the longest of the setting, the site's Crawl-delay, a multiple of its
     answer time, and what its errors have led to. Who sets the delay to 0 means it: then answer times do not count."""
-    base = base_delay(spec, crawl_delay)
-    usual = min(spec.adaptive * standing.latency, ADAPTIVE_MOST) if spec.delay > 0 else 0.0
+    base = base_delay(spec, crawl_delay, host)
+    usual = min(spec.adaptive * standing.latency, ADAPTIVE_MOST) if spec.delay_at(host) > 0 else 0.0
     delay = max(base, usual, standing.slowed)
     return max(delay, min(delay * REDIRECTING, SLOWED_MOST)) if standing.redirecting else delay
 
 
-def closed(spec: CrawlSpec, crawl_delay: float | None) -> str:
+def closed(spec: CrawlSpec, crawl_delay: float | None, host: str = "") -> str:
     """Why a host is left alone altogether, or "": it asks for more patience than a crawl has (FAULTS L3)."""
-    if crawl_delay is None or crawl_delay <= max(CRAWL_DELAY_MOST, spec.delay) or spec.robots != "obey":
+    if crawl_delay is None or crawl_delay <= max(CRAWL_DELAY_MOST, spec.delay_at(host)) or spec.robots != "obey":
         return ""
     return f"Crawl-delay: {crawl_delay:g} s, and we wait {CRAWL_DELAY_MOST:g} s at most; a --delay as long accepts it"
 

@@ -64,6 +64,13 @@ class Scope:
         self.exclusions = exclusions
         self._standing.clear()
 
+    def refuse(self, patterns: Sequence[str]) -> None:
+        """The regular expressions that refuse a URL from now on; whether what was refused belongs to the crawl now has to
+        be judged again."""
+        self._exclude = tuple(re.compile(p) for p in patterns)
+        self._filters = bool(self._include or self._exclude)
+        self.widened = True
+
     def judge(self, place: Place) -> Verdict:
         """The verdict on a place as `crawler.url` splits it. Seeds are exempt from scope, include, exclude and traps,
         but not from who is excluded altogether."""

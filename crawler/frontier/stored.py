@@ -42,7 +42,7 @@ def host_of(
     read them; else they are read here."""
     crawl_delay = None if row.crawl_delay is None else row.crawl_delay / 1000
     standing = politeness.Standing(row.latency / 1000, row.slowed / 1000, row.failures, row.throttled)
-    delay = politeness.delay_of(spec, crawl_delay, standing)
+    delay = politeness.delay_of(spec, crawl_delay, standing, row.name)
     return Host(
         id=row.id,
         name=row.name,
@@ -53,7 +53,7 @@ def host_of(
         blocked_until=times.mono(row.blocked_until),
         crawl_delay=crawl_delay,
         standing=standing,
-        closed=politeness.closed(spec, crawl_delay),
+        closed=politeness.closed(spec, crawl_delay, row.name),
         pages=row.pages,
         most=spec.max_pages_per_host,
         robots={o.origin: _robots(o, times, (rules or {}).get(o.origin)) for o in row.origins if o.status is not None},

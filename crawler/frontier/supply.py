@@ -100,6 +100,15 @@ class Supply:
             self._strangers.setdefault(name, []).append(errand)
             self._news.set()
 
+    def change(self, spec: CrawlSpec) -> None:
+        """Other limits from now on."""
+        self._widened |= spec.max_pages_per_host != self._spec.max_pages_per_host
+        if self.revisits_only and spec.max_pages != self._spec.max_pages:
+            self.revisits_only = False
+            self.look_everywhere()
+        self._spec = spec
+        self._news.set()
+
     def excluded(self) -> None:
         """The scope's exclusions have changed, and what is in hand has been barred accordingly."""
         self._widened |= self._scope.widened

@@ -11,7 +11,7 @@ All times are monotonic seconds.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -48,11 +48,13 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A queued URL that robots.txt does not allow, or only slower than we wait: settled without a request."""
+    """A queued URL that robots.txt does not allow, or only slower than we wait, or that was excluded while it waited:
+    settled without a request."""
 
     row: Queued
     host: Host
     detail: str
+    reason: str = "robots"  # or 'exclude'
 
 
 @dataclass(slots=True, eq=False)
@@ -150,6 +152,7 @@ class Workbench:
         self.addresses: dict[str, Address] = {}
         self.unresolved: deque[Host] = deque()
         self.barred: set[str] = set()
+        self.excluded: Callable[[Queued], str] | None = None  # why a URL is refused that was admitted once, or ""
         self._tries = 0  # requests open to doubtful hosts
         self._turns: list[tuple[float, int, int, Address]] = []
         self._n = count()
@@ -305,7 +308,8 @@ class Workbench:
         if not host.window:
             return None
         row = host.window[0][3]
-        if self.limits.obey:
+        reason, detail = "exclude", self.excluded(row) if self.excluded else ""
+        if self.limits.obey and not detail:
             state = host.robots.get(row.place.origin)
             if state is None or state.until <= now:
                 return self._ask_robots(host, row.place)
@@ -313,12 +317,11 @@ class Workbench:
                 heappop(host.window)
                 heappush(host.later, (state.until, row.id, row))
                 return None
-            refused = host.closed or self._forbidden(state, row.place.url)
-            if refused:
-                heappop(host.window)
-                host.out += 1
-                return Refusal(row, host, refused)
+            reason, detail = "robots", host.closed or self._forbidden(state, row.place.url)
         heappop(host.window)
+        if detail:
+            host.out += 1
+            return Refusal(row, host, detail, reason)
         kind = Kind.PAGE if row.role is None else Kind.SITEMAP
         visit = Visit(
             row.place.url, row.place, kind, row.id, row.depth, row.attempts, row.seed, hops=row.hops, role=row.role
@@ -393,6 +396,26 @@ class Workbench:
                 heappush(host.later, (state.until, entry[2], entry[3]))
             heapify(host.window)
         self.place(host)
+
+    def pace(self, host: Host, delay: float, now: float) -> None:
+        """Another delay for a host: a longer one counts from its last request, a shorter one from now, so that no two
+        requests are closer than the one or the other."""
+        longer, host.delay = delay - host.delay, delay
+        if longer > 0 and host.next_at:
+            host.next_at += longer
+        elif longer < 0:
+            host.next_at = min(host.next_at, now + delay)
+        self.place(host)
+
+    def pace_addresses(self, delay: float, now: float) -> None:
+        """The same for all addresses."""
+        longer, self.limits.address_delay = delay - self.limits.address_delay, delay
+        for address in self.addresses.values():
+            if longer > 0:
+                address.next_at += longer
+            elif longer < 0:
+                address.next_at = min(address.next_at, now + delay)
+            self._schedule(address)
 
     def rest(self, now: float) -> None:
         """Leave everybody alone for a delay from now on: what happened until now is not known."""

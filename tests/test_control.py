@@ -1,0 +1,404 @@
+"""Live control: a running crawl is changed from another process, politely, durably, and by nobody else (FAULTS L, D)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler import channel
+from crawler.api import run_async
+from crawler.channel import Nobody, socket_of
+from crawler.engine import Ending
+from crawler.frontier.workbench import Limits, Refusal
+from crawler.stop import Stop
+from crawler.visit import Kind, Visit
+from tests.benches import bench_of
+from tests.commands import Hanging, cli, running, sh, until
+from tests.conftest import Serve
+from tests.crawls import ask, asked, spec_of
+from tests.web import Answer, Request, Site, Web, page
+
+LINKS = [f"/{n}" for n in range(40)]
+WIDE = {"/": page(*LINKS), **dict.fromkeys(LINKS, page())}
+DELAYED = ("--delay", "0.2", "--parse-workers", "0", "--progress", "none")
+
+
+@asynccontextmanager
+async def crawling(web: Web, file: Path, **options: Any) -> AsyncIterator[asyncio.Task[Ending]]:
+    """A crawl of this process that goes on during the block, and ends with it."""
+    stop = Stop()
+    task = asyncio.create_task(run_async(spec_of(web, **options), file, stop=stop))
+    try:
+        await until(lambda: socket_of(file).exists() or task.done())
+        yield task
+    finally:
+        stop.ask()
+        stop.ask()
+        await asyncio.wait({task})
+
+
+async def order(file: Path, do: str, **more: Any) -> dict[str, Any]:
+    """Ask as another process would, and measure nothing else meanwhile."""
+    return await asyncio.to_thread(channel.ask, file, {"do": do, **more})
+
+
+def gaps(web: Web, since: float = 0.0) -> list[float]:
+    times = [r.at for r in web.requests if r.path != "/robots.txt" and r.at >= since]
+    return [b - a for a, b in pairwise(times)]
+
+
+# --- delays
+
+
+async def test_l1_a_longer_delay_holds_from_the_last_request_on(serve: Serve, crawl_file: Path) -> None:
+    """After the answer no two requests to the host are closer than the new delay; the row has its time; status says it."""
+    web = await serve(Site(WIDE))
+    async with crawling(web, crawl_file, delay=0.05):
+        await until(lambda: len(asked(web)) > 4)
+        answer = await order(crawl_file, "set", host="127.0.1.1", settings={"delay": 0.4})
+        since, before = time.monotonic(), len(asked(web))
+        assert answer["in_force"]["delay"] == 0.4
+        assert ask(crawl_file, "SELECT what, name, host, before, now FROM changes") == [("set", "delay", "127.0.1.1", 0.05, 0.4)]
+        assert sh("status", crawl_file).out.count("delay of 127.0.1.1 0.05 -> 0.4") == 1
+        assert "delay of 127.0.1.1 0.05 -> 0.4" in sh("explain", crawl_file, web.url("/3")).out
+        await until(lambda: len(asked(web)) >= before + 3)
+    last = [r.at for r in web.requests if r.at < since][-1]
+    assert min(gaps(web, last)) >= 0.39
+
+
+async def test_a_shorter_delay_is_in_force_at_once(serve: Serve, crawl_file: Path) -> None:
+    """A host that would rest for five minutes is asked after the new delay: the next request within 0.5 s of the answer."""
+    web = await serve(Site(WIDE))
+    async with crawling(web, crawl_file, delay=300.0, ip_delay=0.0):
+        await until(lambda: len(web.requests) == 1)
+        await order(crawl_file, "set", settings={"delay": 0.1})
+        at = time.monotonic()
+        await until(lambda: len(web.requests) > 3)
+        assert web.requests[1].at - at < 0.5
+        assert min(gaps(web)) >= 0.09
+
+
+async def test_l3_a_shorter_delay_is_never_shorter_than_the_sites(serve: Serve, crawl_file: Path) -> None:
+    """With Crawl-delay 0.5 in robots.txt a delay of 0 changes nothing there, and the answer says so."""
+    web = await serve(Site(WIDE, robots="User-agent: *\nCrawl-delay: 0.5\n"))
+    async with crawling(web, crawl_file, delay=1.0):
+        await until(lambda: len(asked(web)) == 1)
+        await order(crawl_file, "set", settings={"delay": 0})
+        done = await cli("control", crawl_file, "set", "host=127.0.1.1", "delay=0")
+        assert "a request each 0.5 s; its robots.txt asks for 0.5 s" in done.out
+        await until(lambda: len(asked(web)) == 4)
+    assert min(gaps(web)) >= 0.49
+
+
+async def test_l4_a_shorter_delay_ends_no_block(serve: Serve, crawl_file: Path) -> None:
+    """A host that answered 429 with Retry-After 20 is not asked because somebody shortens its delay."""
+    web = await serve(Site({"/": Answer(429, headers=(("Retry-After", "20"),)), "/b": page()}))
+    async with crawling(web, crawl_file, delay=0.3, patience=30.0) as task:
+        await until(lambda: asked(web))
+        await order(crawl_file, "set", settings={"delay": 0})
+        await order(crawl_file, "pause")
+        await order(crawl_file, "resume")
+        await asyncio.wait({task}, timeout=0.7)
+    assert asked(web) == ["/"]
+
+
+STEPS = st.tuples(st.sampled_from(["ask", "set"]), *[st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 2.0])] * 2)
+
+
+@pytest.mark.parametrize("of", ["host", "address"])
+@given(st.lists(STEPS, max_size=30))
+def test_l1_whatever_is_set_when_no_request_comes_too_early(of: str, steps: list[tuple[str, float, float]]) -> None:
+    """At each request the last one is at least the delay ago that is in force then, of its host and of its address."""
+    bench, hosts = bench_of(Limits(address_delay=0.7 * (of == "address")), a=60)
+    host, now, sent = hosts["a"], 100.0, float("-inf")
+    host.delay *= of == "host"
+    for do, wait, delay in steps:
+        now += wait
+        if do == "set" and of == "host":
+            bench.pace(host, delay, now)
+        elif do == "set":
+            bench.pace_addresses(delay, now)
+        elif isinstance(turn := bench.acquire(now), Visit):
+            assert now - sent >= max(host.delay, bench.limits.address_delay) - 1e-9
+            bench.sent(turn, now)
+            bench.release(turn, now)
+            sent = now
+
+
+def test_l8_what_was_admitted_once_and_is_excluded_now_is_refused_at_its_turn() -> None:
+    """Also what the store gave out before: no visit, not even of its robots.txt, but a refusal with what did it."""
+    bench, hosts = bench_of(a=3)
+    hosts["a"].robots.clear()
+    bench.excluded = lambda row: "matches --exclude /2" if row.place.path == "/2" else ""
+    turn = bench.acquire(0.0)
+    assert isinstance(turn, Refusal)
+    assert (turn.row.place.path, turn.reason, turn.detail) == ("/2", "exclude", "matches --exclude /2")
+    visit = bench.acquire(0.0)
+    assert isinstance(visit, Visit)
+    assert visit.kind is Kind.ROBOTS
+
+
+# --- pause, resume, stop
+
+
+async def test_a_pause_lets_what_is_in_flight_end_and_asks_nobody(serve: Serve, crawl_file: Path) -> None:
+    """The request in flight is stored, no other goes out until resume, status and `bound_by` say why."""
+    held = Hanging()
+    web = await serve(Site({**WIDE, "/": page("/slow", *LINKS[:3]), "/slow": held}))
+    async with crawling(web, crawl_file, per_host=1) as task:
+        await until(lambda: held.asked)
+        await order(crawl_file, "pause")
+        assert (await order(crawl_file, "pause"))["changes"] == []
+        held.go.set()
+        await until(lambda: ask(crawl_file, "SELECT 1 FROM pages WHERE url LIKE '%/slow'"))
+        assert not await until_done(task, 0.3)
+        assert asked(web) == ["/", "/slow"]
+        said = sh("status", crawl_file).out
+        assert "running, paused: by `crawler control`, since" in said
+        assert "the crawl is paused: by `crawler control`" in sh("explain", crawl_file, web.url("/2")).out
+        await order(crawl_file, "resume")
+        assert await until_done(task, 5.0)
+    assert len(asked(web)) == 6
+    assert ask(crawl_file, "SELECT what FROM changes") == [("pause",), ("resume",)]
+
+
+async def until_done(task: asyncio.Task[Any], seconds: float) -> bool:
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    return bool(done)
+
+
+async def test_stop_is_the_first_sigterm(serve: Serve, crawl_file: Path) -> None:
+    """Exit code 143, what was in flight is stored, the socket is gone, the row is there; then nobody listens: exit code 1."""
+    held = Hanging()
+    web = await serve(Site({**WIDE, "/": page("/slow"), "/slow": held}))
+    async with running("crawl", web.url(), "-o", crawl_file, *DELAYED) as process:
+        await until(lambda: held.asked)
+        assert (await cli("control", crawl_file, "stop")).out == "stopping: what is in flight may end\n"
+        refused = await cli("control", crawl_file, "pause")
+        assert (refused.code, refused.err) == (2, "crawler: the crawl is stopping\n")
+        held.go.set()
+        assert await asyncio.wait_for(process.wait(), 8) == 143
+    assert ask(crawl_file, "SELECT what FROM changes") == [("stop",)]
+    assert ask(crawl_file, "SELECT count(*) FROM pages") == [(2,)]
+    assert not socket_of(crawl_file).exists()
+    done = sh("control", crawl_file, "stop")
+    assert done.code == 1
+    assert done.err == f"crawler: nobody is crawling into {crawl_file}; start it with: crawler resume {crawl_file}\n"
+
+
+# --- limits and exclusions
+
+
+async def test_a_lowered_limit_ends_the_crawl_and_is_never_exceeded(serve: Serve, crawl_file: Path) -> None:
+    """max-pages set to 6 while it runs: 6 pages, state `limit`; raised before it is reached, the crawl goes on."""
+    web = await serve(Site(WIDE))
+    async with crawling(web, crawl_file, delay=0.05, max_pages=9) as task:
+        await until(lambda: len(asked(web)) > 2)
+        await order(crawl_file, "set", settings={"max_pages": 30})
+        await until(lambda: len(asked(web)) > 11)
+        await order(crawl_file, "set", settings={"max_pages": 16})
+        assert (await asyncio.wait_for(task, 10)).state == "limit"
+    assert ask(crawl_file, "SELECT count(*) FROM pages") == [(16,)]
+
+
+async def test_a_limit_below_what_there_is_ends_a_paused_crawl(serve: Serve, crawl_file: Path) -> None:
+    """Nothing more is asked, and the run ends although it is paused."""
+    web = await serve(Site(WIDE))
+    async with crawling(web, crawl_file, delay=0.1) as task:
+        await until(lambda: ask(crawl_file, "SELECT count(*) > 2 FROM pages") == [(1,)])
+        await order(crawl_file, "pause")
+        await order(crawl_file, "set", settings={"max_pages": 1})
+        assert (await asyncio.wait_for(task, 2)).state == "limit"
+
+
+async def test_a_pause_outlasts_the_patience(serve: Serve, crawl_file: Path) -> None:
+    """With nothing due within --patience the run would end; paused, it waits for somebody to say so."""
+    held = Hanging()
+
+    async def later(request: Request) -> Answer:
+        await held(request)
+        return Answer(429, headers=(("Retry-After", "30"),))
+
+    web = await serve(Site({"/": later}))
+    async with crawling(web, crawl_file, patience=0.1) as task:
+        await until(lambda: held.asked)
+        await order(crawl_file, "pause")
+        held.go.set()
+        assert not await until_done(task, 0.5)
+        await order(crawl_file, "resume")
+        assert (await asyncio.wait_for(task, 2)).state == "deferred"
+
+
+async def test_a_time_limit_can_be_set(serve: Serve, crawl_file: Path) -> None:
+    """max-time counts from the run's begin: one that has passed already ends it."""
+    web = await serve(Site(WIDE))
+    async with crawling(web, crawl_file, delay=5.0) as task:
+        await until(lambda: web.requests)
+        await order(crawl_file, "set", settings={"max_time": 0.1})
+        assert (await asyncio.wait_for(task, 2)).state == "limit"
+
+
+async def test_l8_an_exclusion_holds_from_the_answer_on(serve: Serve, crawl_file: Path) -> None:
+    """A regular expression and a host: no request to them after the answer; their URLs are skipped with what did it; the
+    next run keeps to it."""
+    web = await serve(Site({**WIDE, "/": page(*LINKS, "http://127.0.1.2:{port}/")}), Site(WIDE))
+    web.handlers[0]["/"] = page(*LINKS, web.url("/", 2))
+    async with crawling(web, crawl_file, scope="any", delay=0.1):
+        await until(lambda: {r.host for r in web.requests if r.path != "/robots.txt"} == {"127.0.1.1", "127.0.1.2"})
+        await order(crawl_file, "exclude", hosts=["127.0.1.2"], patterns=[r":\d+/[12]"])
+        since = time.monotonic()
+        flying = {r.url for r in web.requests}
+        await until(lambda: not ask(crawl_file, "SELECT 1 FROM queue WHERE url GLOB '*/[12]*' OR host = '127.0.1.2'"))
+        await until(lambda: any(r.at > since + 0.3 for r in web.requests))
+    later = [r for r in web.requests if r.at > since and r.url not in flying]
+    assert later
+    assert not [r for r in later if r.host == "127.0.1.2" or r.path[:2] in ("/1", "/2")]
+    assert {d for (d,) in ask(crawl_file, "SELECT DISTINCT detail FROM skipped")} == {
+        "exclude-host: 127.0.1.2/32", r"matches --exclude :\d+/[12]"}
+    resumed = await cli("resume", crawl_file, "--delay", "0", "--progress", "none")
+    assert "exclude" not in resumed.err.partition("skipped:")[0]
+    assert not [r for r in web.requests if r.at > since + 0.3 and (r.host == "127.0.1.2" or r.path[:2] in ("/1", "/2"))]
+
+
+async def test_d1_what_was_set_survives_kill_9(serve: Serve, crawl_file: Path) -> None:
+    """After SIGKILL the socket is stale: control says nobody crawls; `resume` takes its place, and the delay still holds."""
+    web = await serve(Site(WIDE))
+    async with running("crawl", web.url(), "-o", crawl_file, *DELAYED) as process:
+        await until(lambda: len(asked(web)) > 1)
+        assert (await cli("control", crawl_file, "set", "host=127.0.1.1", "delay=0.6")).code == 0
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    assert socket_of(crawl_file).exists()
+    assert sh("control", crawl_file, "pause").code == 1
+    since = time.monotonic()
+    async with running("resume", crawl_file, "--progress", "none"):
+        await until(lambda: len([r for r in web.requests if r.at > since]) > 2)
+        shown = await cli("control", crawl_file)
+        assert "host-delay          127.0.1.1=0.6" in shown.out
+    assert min(gaps(web, since)) >= 0.59
+
+
+# --- who may, and who listens
+
+
+async def test_the_socket_is_its_owners(serve: Serve, crawl_file: Path) -> None:
+    """Mode 0600; a peer of another user is hung up on even if the mode were changed."""
+    web = await serve(Site({"/": Hanging()}))
+    async with crawling(web, crawl_file):
+        assert stat.S_IMODE(socket_of(crawl_file).stat().st_mode) == 0o600
+    a, b = socket.socketpair()
+    with a, b, pytest.MonkeyPatch.context() as patch:
+        assert channel.ours(a)
+        patch.setattr(channel, "TRUSTED", ())
+        patch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        assert not channel.ours(a)
+
+
+async def test_a_path_longer_than_a_socket_address(serve: Serve, tmp_path: Path) -> None:
+    """A folder of 200 characters: it works all the same; a name that cannot be shortened is said, and the crawl goes on."""
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
+    web = await serve(Site({"/": Hanging()}))
+    async with crawling(web, folder / "crawl.db"):
+        assert (await order(folder / "crawl.db", "show"))["ok"]
+    notes: list[str] = []
+    web = await serve(Site(WIDE))
+    ending = await run_async(spec_of(web), tmp_path / ("y" * 120), note=notes.append)
+    assert ending.counts.pages == 41
+    assert any("cannot reach this crawl" in note for note in notes)
+    with pytest.raises(Nobody, match="cannot be reached"):
+        channel.ask(tmp_path / ("y" * 120), {"do": "show"})
+
+
+async def test_a_file_in_the_way_is_not_touched(serve: Serve, crawl_file: Path) -> None:
+    """Something called crawl.db.sock that is no socket stays as it is; the crawl says that it cannot be controlled."""
+    socket_of(crawl_file).write_text("mine")
+    notes: list[str] = []
+    web = await serve(Site({"/": page()}))
+    assert (await run_async(spec_of(web), crawl_file, note=notes.append)).state == "complete"
+    assert "something is in the way that is no socket" in notes[0]
+    assert socket_of(crawl_file).read_text() == "mine"
+
+
+async def test_peers_that_hang_or_flood_do_no_harm(serve: Serve, crawl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """60 silent peers, 10 MB without a line's end, rubbish, and answers that nobody takes: the crawl ends complete, asked as
+    fast as without, and is controlled again when the silent ones are hung up on."""
+    monkeypatch.setattr("crawler.listener.PATIENCE", 0.3)
+    web = await serve(Site(WIDE))
+    silent = []
+    async with crawling(web, crawl_file, delay=0.05) as task:
+        await until(lambda: len(asked(web)) > 1)
+        for _ in range(60):
+            with contextlib.suppress(OSError):
+                silent.append(socket.socket(socket.AF_UNIX))
+                silent[-1].setblocking(False)
+                silent[-1].connect(str(socket_of(crawl_file)))
+        await asyncio.sleep(0.4)
+        flood = await asyncio.open_unix_connection(socket_of(crawl_file))
+        with contextlib.suppress(OSError):
+            flood[1].write(b"x" * 10_000_000)
+            assert b"65,536 bytes at most" in await flood[0].read()
+        for rubbish in (b"\n", b"\xff\n", b"[" * 60_000 + b"\n", b"{}\n", b'{"do": "set", "settings": {"delay": {}}}\n'):
+            reader, writer = await asyncio.open_unix_connection(socket_of(crawl_file))
+            writer.write(rubbish)
+            assert b'"ok": false' in await reader.read()
+            writer.close()
+        assert (await order(crawl_file, "show"))["ok"]
+        assert (await asyncio.wait_for(task, 10)).state == "complete"
+        flood[1].close()
+    for sock in silent:
+        sock.close()
+    assert len(asked(web)) == 41
+    assert max(gaps(web)) < 0.3
+
+
+@pytest.mark.parametrize("command", [
+    ("add", "{file}", "http://127.0.0.1/"), ("resume", "{file}"), ("crawl", "http://127.0.0.1:9/", "-o", "{file}"),
+    ("purge", "{file}", "--host", "127.0.1.1", "--yes")], ids=lambda c: c[0])
+async def test_d8_who_writes_beside_a_crawl_is_refused(serve: Serve, crawl_file: Path, command: tuple[str, ...]) -> None:
+    """Exit code 75, and the crawl goes on: only `control` changes a crawl that runs."""
+    web = await serve(Site({"/": Hanging()}))
+    async with crawling(web, crawl_file) as task:
+        done = await cli(*(part.format(file=crawl_file) for part in command))
+        assert done.code == 75
+        assert "is being crawled by process" in done.err
+        assert not task.done()
+
+
+def test_without_a_file_and_with_wrong_words(tmp_path: Path) -> None:
+    """Exit code 2, and a sentence that shows how."""
+    assert sh("control", tmp_path / "none.db").code == 2
+    (tmp_path / "crawl.db").touch()
+    for words, said in ((("set",), "NAME=VALUE"), (("set", "delay"), "NAME=VALUE"), (("pause", "now"), "nothing more")):
+        done = sh("control", tmp_path / "crawl.db", *words)
+        assert (done.code, said in done.err) == (2, True)
+
+
+async def test_a_host_in_the_store_waits_for_nobody(serve: Serve, crawl_file: Path) -> None:
+    """`control set` is answered, durable and in force within 0.3 s of a crawl at work, start of the process apart."""
+    web = await serve(*[Site(WIDE)] * 5)
+    async with crawling(web, crawl_file, scope="any", delay=0.02):
+        await until(lambda: len(asked(web)) > 3)
+        took = []
+        for n in range(5):
+            at = time.monotonic()
+            await order(crawl_file, "set", settings={"max_pages": 1000 + n})
+            took.append(time.monotonic() - at)
+        assert min(took) < 0.3
+        assert ask(crawl_file, "SELECT count(*) FROM changes") == [(5,)]
+
+
