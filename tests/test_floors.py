@@ -19,6 +19,7 @@ LONGEST = 60  # lines of a function
 # long as there is no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.__main__", "crawler.cli", "crawler.cli.*", "crawler.web", "crawler.web.*"),
+    ("crawler.mirror.copy", "crawler.mirror.makers", "crawler.mirror.files"),
     ("crawler.report", "crawler.report.*", "crawler.indexing"),
     ("crawler", "crawler.api", "crawler.revise"),
     ("crawler.control",),
@@ -33,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.frontier.workbench", "crawler.frontier.settling", "crawler.fetch.pool", "crawler.fetch.http",
      "crawler.parse.pool", "crawler.parse.process"),
     ("crawler.frontier.*", "crawler.fetch.*", "crawler.parse.worker"),
-    ("crawler.parse.*",),
+    ("crawler.parse.*", "crawler.mirror", "crawler.mirror.*"),
     ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.url", "crawler.descriptors"),
     ("crawler.visit", "crawler.spec", "crawler.stop", "crawler.clock", "crawler.text", "crawler.versions",
      "crawler.extraction", "crawler.revisit", "crawler.listener"),

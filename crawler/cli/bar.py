@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def bar(things: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """The same things; how many of them there were so far is shown. ``total`` None: nobody knows how many come."""
+def bar(
+    things: Iterable[T], what: str, total: int | None = None, size: Callable[[T], int] = lambda _: 1
+) -> Iterator[T]:
+    """The same things; how much of them there was so far is shown. ``total`` None: nobody knows how much comes."""
     if not sys.stderr.isatty():
         yield from things
         return
@@ -22,4 +24,4 @@ def bar(things: Iterable[T], what: str, total: int | None = None) -> Iterator[T]
         task = shown.add_task(what, total=total)
         for thing in things:
             yield thing
-            shown.advance(task)
+            shown.advance(task, size(thing))

@@ -12,7 +12,6 @@ import click
 from crawler.spec import VERSION, BadSpec
 
 if TYPE_CHECKING:
-    from storage.export.captures import Captures
     from storage.export.warc import About
     from storage.reader import Reader
 
@@ -24,18 +23,34 @@ ROWS = "SELECT * FROM pages"
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path), required=False)
+@click.option("--mirror", metavar="DIR", type=click.Path(path_type=Path), help="a copy to browse offline: DIR/index.html")
+@click.option("--markdown", metavar="DIR", type=click.Path(path_type=Path), help="a Markdown file for each HTML page")
 @click.option("--sql", metavar="SQL|NAME", help="chooses rows, or by their `url` pages; else all pages")
 @click.option("--force", is_flag=True, help="replace TARGET")
 @click.option("--raw", is_flag=True, help="CSV cells as they are; else those that start like a formula get a leading '")
-def export(file: Path, target: Path, sql: str | None, force: bool, raw: bool) -> None:
-    """Write FILE's rows or answers to TARGET, whose extension says the format. Works while a crawl runs.
+def export(
+    file: Path,
+    target: Path | None,
+    mirror: Path | None,
+    markdown: Path | None,
+    sql: str | None,
+    force: bool,
+    raw: bool,
+) -> None:
+    """Write FILE's rows or answers to TARGET, whose extension says the format, or its pages to a folder; also while a crawl runs.
 
     Rows: .jsonl, .json, .csv, .parquet. Archives of all answers: .warc.gz, .warc, .wacz.
     """
+    if [target, mirror, markdown].count(None) != 2:
+        raise click.UsageError("one of TARGET, --mirror DIR and --markdown DIR is wanted")
+    if target is None:
+        _folder(file, mirror or markdown or Path(), sql, force, markdown=markdown is not None)
+        return
     form = next((ending for ending in FORMATS if target.name.endswith(ending)), None)
     if form is None:
-        raise click.UsageError(f"{target.name}: no such format; use {', '.join(FORMATS)}")
+        hint = "; for a folder give --mirror or --markdown" if not target.suffix else ""
+        raise click.UsageError(f"{target.name}: no such format; use {', '.join(FORMATS)}{hint}")
     write = _archive if form in ARCHIVES else _parquet if form == ".parquet" else _text
     write(file, target, sql, force, raw)
 
@@ -73,11 +88,13 @@ def _archive(file: Path, target: Path, sql: str | None, force: bool, raw: bool) 
     from crawler.cli.bar import bar
     from crawler.cli.newfile import new_bytes
     from crawler.fetch.headers import sent_by_run
+    from storage.export.captures import Captures
     from storage.export.wacz import WaczWriter
     from storage.export.warc import WarcWriter
 
     with _reading(file, sql) as (reader, text), new_bytes(target, force=force) as out, ExitStack() as stack:
-        captures, about = _chosen(reader, text), _about(reader, target.name)
+        _choose(reader, text)
+        captures, about = Captures(reader), _about(reader, target.name)
         writer: WarcWriter | WaczWriter
         if target.suffix == ".wacz":
             writer = stack.enter_context(WaczWriter(out, reader.db, about, sent_by_run))
@@ -90,14 +107,33 @@ def _archive(file: Path, target: Path, sql: str | None, force: bool, raw: bool) 
     click.echo(f"{kinds['response']:,} responses, {kinds['revisit']:,} revisits in {target}{more}", err=True)
 
 
-def _chosen(reader: Reader, sql: str) -> Captures:
-    from storage.export.captures import Captures, NoUrls, choose
+def _folder(file: Path, folder: Path, sql: str | None, force: bool, *, markdown: bool) -> None:
+    import asyncio
+
+    from crawler.cli.bar import bar
+    from crawler.cli.newfile import new_folder
+    from crawler.mirror.copy import copy, write
+    from crawler.mirror.files import Files
+    from crawler.mirror.makers import FRONT, LIST, Markdown, Mirror
+
+    maker = Markdown() if markdown else Mirror()
+    with _reading(file, sql) as (reader, text), new_folder(folder, LIST, force=force) as part:
+        _choose(reader, text)
+        files = Files(reader, maker.name_of, FRONT, LIST)
+        done = asyncio.run(copy(files, bar(files, "pages", len(files), size=len), part, maker))
+        if isinstance(maker, Mirror):
+            write(part, FRONT, maker.front(files, file.name))
+    more = f"; {done.raw:,} of them as they came, {folder / LIST} says why" if done.raw else ""
+    click.echo(f"{done.files:,} pages in {folder}{more}", err=True)
+
+
+def _choose(reader: Reader, sql: str) -> None:
+    from storage.export.captures import NoUrls, choose
 
     try:
         choose(reader, sql or None)
     except NoUrls as error:
         raise BadSpec(str(error)) from None
-    return Captures(reader)
 
 
 def _about(reader: Reader, name: str) -> About:

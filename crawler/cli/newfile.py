@@ -45,3 +45,36 @@ def new_bytes(target: Path, *, force: bool) -> Iterator[IO[bytes]]:
         raise BadSpec(f"cannot write {target}: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(target: Path, known: str, *, force: bool) -> Iterator[Path]:
+    """A folder that becomes ``target`` (mode 0700) when all went well. It takes the place of an empty one, and with ``force``
+    of one that holds a file called ``known``, which is of an earlier export. Raises UsageError, BadSpec."""
+    import shutil
+
+    part, old = target.with_name(target.name + ".part"), target.with_name(target.name + ".old")
+    for place in (target, part, old):
+        if place.exists() and not _ours(place, known):
+            raise click.UsageError(f"{place} exists and is not an export: only those are replaced")
+    if target.exists() and any(target.iterdir()) and not force:
+        raise click.UsageError(f"{target} exists; --force replaces it")
+    try:
+        for place in (part, old):  # of a run that was killed
+            if place.exists():
+                shutil.rmtree(place)
+        part.mkdir(0o700)
+        yield part
+        os.sync()
+        if target.exists():
+            target.replace(old)
+        part.replace(target)
+    except OSError as error:
+        raise BadSpec(f"cannot write {target}: {error.strerror}") from None
+    finally:
+        for place in (part, old):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _ours(place: Path, known: str) -> bool:
+    return place.is_dir() and not place.is_symlink() and ((place / known).is_file() or not any(place.iterdir()))

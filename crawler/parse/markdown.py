@@ -16,26 +16,35 @@ from crawler.url import InvalidUrl, canonical
 
 _SIGN = re.compile(r"[\\`*\[\]<]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|&(?=[#\w])")
 _START = re.compile(r"(#{1,6}(?= |$)|[+-](?= |$)|>|=+$|-+$|\d{1,9}(?=[.)](?: |$)))")
+_CLOSING = re.compile(r"(?:\A|(?<= ))#+\Z")  # at a heading's end it would be taken for the end
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "del": "~~", "s": "~~"}
 _CODE = frozenset({"code", "kbd", "samp", "tt"})
 
 
-def markdown(tree: Any, url: str) -> str:
-    """The main part of a page, its links as full URLs."""
+def bracketed(url: str) -> str:
+    """A URL as it may stand in brackets."""
+    return f"<{url}>" if "(" in url or ")" in url or " " in url else url
+
+
+def markdown(tree: Any, url: str, written: Callable[[str], str] = bracketed) -> str:
+    """The main part of a page, its links as full URLs, ``written`` as that says."""
     part = main_part(tree)
     if part is None:
         return ""
     base = tree.css_first("base[href]")
     with suppress(InvalidUrl):
         url = canonical(base.attributes["href"] or "", url) if base is not None else url
-    return "\n\n".join(Markdown(url).blocks(part, 0))
+    return "\n\n".join(Markdown(url, written=written).blocks(part, 0))
 
 
 class Markdown:
-    """Turns elements into blocks of Markdown. ``base``: what links are resolved against. ``skip``: what is left out."""
+    """Turns elements into blocks of Markdown. ``base``: what links are resolved against; ``skip``: what is left out;
+    ``written``: a URL as it stands in brackets."""
 
-    def __init__(self, base: str, skip: Callable[[Any], bool] = furniture) -> None:
-        self._base, self._skip = base, skip
+    def __init__(
+        self, base: str, skip: Callable[[Any], bool] = furniture, written: Callable[[str], str] = bracketed
+    ) -> None:
+        self._base, self._skip, self._written = base, skip, written
 
     def blocks(self, node: Any, depth: int) -> Iterator[str]:
         """The blocks in an element; what stands between them makes blocks of its own."""
@@ -67,7 +76,7 @@ class Markdown:
         elif tag == "hr":
             yield "---"
         elif len(tag) == 2 and tag[0] == "h" and tag[1].isdigit():
-            text = flat(self._run(node, depth))
+            text = _CLOSING.sub(r"\\\g<0>", flat(self._run(node, depth)))
             yield from _whole(f"{'#' * int(tag[1])} {text}" if text else "")
         else:
             yield from self.blocks(node, depth)
@@ -149,7 +158,7 @@ class Markdown:
             return ""
         if not url.startswith(("http://", "https://", "mailto:")):
             return ""
-        return f"<{url}>" if "(" in url or ")" in url or " " in url else url
+        return self._written(url)
 
 
 def _spaced(text: str) -> str:

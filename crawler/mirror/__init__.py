@@ -1,0 +1,1 @@
+"""A crawl as folders of files: a copy to browse offline, and Markdown."""
