@@ -1,9 +1,10 @@
 """Headless Chromium, driven over its DevTools protocol: what a test does with a page, and what the page complained of.
 
-    async with chromium(tmp_path) as browser, browser.tab() as tab:
-        await tab.open(url)
-        assert await tab.js("document.title") == "..."
-        assert tab.complaints == []
+    with chromium(tmp_path) as port:
+        async with opened(port) as tab:
+            await tab.open(url)
+            assert await tab.js("document.title") == "..."
+            assert tab.complaints == []
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 from base64 import b64decode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ class Tab:
     """A page. ``complaints``: errors of scripts, what the console was told, what the policy refused."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
+        self._socket, self._number = socket, 0
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._loaded = asyncio.Event()
         self.complaints: list[str] = []
@@ -56,7 +59,8 @@ class Tab:
             self.complaints.append(f"{method}: {json.dumps(params)[:500]}")
 
     async def send(self, method: str, **params: Any) -> dict[str, Any]:
-        number = len(self._answers) + id(params) % 1_000_000_007
+        self._number += 1
+        number = self._number
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
         told = await asyncio.wait_for(answer, 20)
@@ -92,6 +96,12 @@ class Tab:
         await self.js(f"void ({expression})")
         await asyncio.wait_for(self._loaded.wait(), 20)
 
+    async def does_key(self, key: str, modifiers: int = 0) -> None:
+        """Press what leads to another page, and wait until it is loaded."""
+        self._loaded.clear()
+        await self.press(key, modifiers)
+        await asyncio.wait_for(self._loaded.wait(), 20)
+
     async def press(self, key: str, modifiers: int = 0) -> None:
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind in ("keyDown", "keyUp"):
@@ -112,15 +122,13 @@ class Tab:
         file.write_bytes(b64decode(told["data"]))
 
 
-class Browser:
-    def __init__(self, root: str, session: aiohttp.ClientSession) -> None:
-        self._root, self._session = root, session
-
-    @asynccontextmanager
-    async def tab(self) -> AsyncIterator[Tab]:
-        async with self._session.put(f"{self._root}/json/new?about:blank") as answer:
+@asynccontextmanager
+async def opened(port: str) -> AsyncIterator[Tab]:
+    """A new tab in the browser that listens there."""
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        async with session.put("/json/new?about:blank") as answer:
             told = await answer.json()
-        async with self._session.ws_connect(told["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+        async with session.ws_connect(told["webSocketDebuggerUrl"], max_msg_size=0) as socket:
             tab = Tab(socket)
             listening = asyncio.create_task(tab.listen())
             try:
@@ -131,22 +139,21 @@ class Browser:
                 listening.cancel()
 
 
-@asynccontextmanager
-async def chromium(folder: Path) -> AsyncIterator[Browser]:
-    """A browser with a profile of its own in the folder; it ends with the block."""
+@contextmanager
+def chromium(folder: Path) -> Iterator[str]:
+    """A browser with a profile of its own in the folder, until the end of the block; where it listens."""
     profile = folder / "profile"
-    process = await asyncio.create_subprocess_exec(
-        str(CHROMIUM), *QUIET, f"--user-data-dir={profile}", "about:blank", stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, env=environment() | {"HOME": str(folder)}, start_new_session=True)  # fmt: skip
+    process = subprocess.Popen([str(CHROMIUM), *QUIET, f"--user-data-dir={profile}", "about:blank"], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, env=environment() | {"HOME": str(folder)}, start_new_session=True)
     try:
-        async with asyncio.timeout(30):
-            while not (port := _port(profile)):
-                await asyncio.sleep(0.02)
-        async with aiohttp.ClientSession() as session:
-            yield Browser(f"http://127.0.0.1:{port}", session)
+        until = time.monotonic() + 30
+        while not (port := _port(profile)):
+            assert time.monotonic() < until, "chromium does not start"
+            time.sleep(0.02)
+        yield port
     finally:
-        os.killpg(process.pid, 9)
-        await process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _port(profile: Path) -> str:

@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 from crawler.cli.output import write_rows
 from crawler.progress import plural
-from crawler.report.markup import Safe, foreign, joined, tag
+from crawler.report.markup import Safe, foreign, joined, lines, tag
 from crawler.web.asked import Asked, BadRequest, Shown, address
 from crawler.web.parts import Column, inside, section, table
 from crawler.web.search import offer
@@ -103,7 +103,7 @@ def saved(asked: Asked, form: str) -> IO[bytes]:
 
 
 def _form(name: str, text: str) -> Safe:
-    box = tag("textarea", text, name="sql", id="sql", rows=str(min(max(4, text.count("\n") + 2, len(text) // 90 + 2), 14)),
+    box = tag("textarea", lines(text), name="sql", id="sql", rows=str(min(max(4, text.count("\n") + 2, len(text) // 90 + 2), 14)),
               spellcheck="false", autocomplete="off", aria_label="SQL")  # fmt: skip
     run = tag("button", "Run", title="Ctrl+Enter")
     words = {"name": name} if name else {"sql": text}
