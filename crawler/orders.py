@@ -35,7 +35,7 @@ class BadOrder(ValueError):
 @dataclass(frozen=True, slots=True)
 class Order:
     """``do``: 'show', 'set', 'exclude', 'pause', 'resume' or 'stop'. ``settings``: of the spec, as they are to be.
-    ``changes``: a row each for the file, as `changes` shows them. ``host``: whose delay is to be said."""
+    ``changes``: a row each for the file, as `controls` shows them. ``host``: whose delay is to be said."""
 
     do: str
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -24,7 +24,7 @@ TROUBLE = "SELECT host, trouble FROM hosts WHERE trouble IS NOT NULL ORDER BY qu
 LEFT = "SELECT EXISTS (SELECT 1 FROM url WHERE due_at IS NOT NULL AND (priority <= 0 OR due_at <= ?))"
 REVISITS = "SELECT count(*), min(due_at) FROM url WHERE due_at IS NOT NULL AND priority > 0"
 EXCLUDED = "SELECT host FROM exclusion ORDER BY host"
-CHANGES = "SELECT at, what, name, host, before, now FROM changes WHERE run = ?"
+CHANGES = "SELECT at, what, name, host, before, now FROM controls WHERE run = ?"
 VIEWS = Path(__file__).with_name("views.sql")
 
 

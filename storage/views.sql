@@ -9,6 +9,24 @@ CREATE TEMP VIEW urls AS SELECT
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host LEFT JOIN fetch f ON f.id = u.last
 LEFT JOIN url p ON p.id = u.parent LEFT JOIN origin po ON po.id = p.origin;
 
+-- each URL that a run left in another state than the run before that asked for it: `change` is 'new', 'changed' or 'gone'; a URL
+-- is there when it answers with a page or a redirect, and changed when its body, its status or its target is another
+CREATE TEMP VIEW changes AS
+WITH ends (url, id) AS (
+  SELECT url, max(id) FROM fetch WHERE outcome IN ('page', 'redirect', 'failure') GROUP BY url, run),
+pairs AS (SELECT url, id, lag(id) OVER (PARTITION BY url ORDER BY id) AS was FROM ends)
+SELECT o.name || u.path AS url,
+  CASE WHEN b.outcome = 'failure' THEN 'gone' WHEN a.id IS NULL OR a.outcome = 'failure' THEN 'new' ELSE 'changed' END AS change,
+  b.run, strftime('%Y-%m-%dT%H:%M:%fZ', b.at / 1000.0, 'unixepoch') AS at, b.status, a.status AS was_status, b.reason,
+  b.title, a.title AS was_title, lower(hex(bb.digest)) AS digest, lower(hex(ab.digest)) AS was_digest, u.id AS id
+FROM pairs p JOIN fetch b ON b.id = p.id LEFT JOIN fetch a ON a.id = p.was
+JOIN url u ON u.id = p.url JOIN origin o ON o.id = u.origin
+LEFT JOIN body bb ON bb.id = b.body LEFT JOIN body ab ON ab.id = a.body
+WHERE (b.outcome <> 'failure' OR a.outcome <> 'failure') AND (
+  a.id IS NULL OR a.outcome <> b.outcome OR a.status <> b.status OR a.body IS NOT b.body OR (b.outcome = 'redirect' AND
+    (SELECT value->>1 FROM json_each(a.headers) WHERE lower(value->>0) = 'location') IS NOT
+    (SELECT value->>1 FROM json_each(b.headers) WHERE lower(value->>0) = 'location')));
+
 -- each page and how many other URLs link or redirect to it
 CREATE TEMP VIEW inlinks AS SELECT
   o.name || u.path AS url, coalesce(n.inlinks, 0) AS inlinks, u.id AS id
@@ -61,7 +79,7 @@ JOIN origin o ON o.id = u.origin JOIN body b ON b.id = g.body
 JOIN url s ON s.id = g.first JOIN origin fo ON fo.id = s.origin;
 
 -- each thing that `crawler control` changed in a running crawl: settings, exclusions, pauses
-CREATE TEMP VIEW changes AS SELECT
+CREATE TEMP VIEW controls AS SELECT
   strftime('%Y-%m-%dT%H:%M:%fZ', (value->>'at') / 1000.0, 'unixepoch') AS at, value->>'run' AS run, value->>'what' AS what,
   value->>'name' AS name, value->>'host' AS host, value->>'before' AS before, value->>'now' AS now
 FROM main.meta WHERE key GLOB 'change *' ORDER BY key;

@@ -72,7 +72,7 @@ async def test_l1_a_longer_delay_holds_from_the_last_request_on(serve: Serve, cr
         answer = await order(crawl_file, "set", host="127.0.1.1", settings={"delay": 0.4})
         since, before = time.monotonic(), len(asked(web))
         assert answer["in_force"]["delay"] == 0.4
-        assert ask(crawl_file, "SELECT what, name, host, before, now FROM changes") == [("set", "delay", "127.0.1.1", 0.05, 0.4)]
+        assert ask(crawl_file, "SELECT what, name, host, before, now FROM controls") == [("set", "delay", "127.0.1.1", 0.05, 0.4)]
         assert sh("status", crawl_file).out.count("delay of 127.0.1.1 0.05 -> 0.4") == 1
         assert "delay of 127.0.1.1 0.05 -> 0.4" in sh("explain", crawl_file, web.url("/3")).out
         await until(lambda: len(asked(web)) >= before + 3)
@@ -173,7 +173,7 @@ async def test_a_pause_lets_what_is_in_flight_end_and_asks_nobody(serve: Serve, 
         await order(crawl_file, "resume")
         assert await until_done(task, 5.0)
     assert len(asked(web)) == 6
-    assert ask(crawl_file, "SELECT what FROM changes") == [("pause",), ("resume",)]
+    assert ask(crawl_file, "SELECT what FROM controls") == [("pause",), ("resume",)]
 
 
 async def until_done(task: asyncio.Task[Any], seconds: float) -> bool:
@@ -192,7 +192,7 @@ async def test_stop_is_the_first_sigterm(serve: Serve, crawl_file: Path) -> None
         assert (refused.code, refused.err) == (2, "crawler: the crawl is stopping\n")
         held.go.set()
         assert await asyncio.wait_for(process.wait(), 8) == 143
-    assert ask(crawl_file, "SELECT what FROM changes") == [("stop",)]
+    assert ask(crawl_file, "SELECT what FROM controls") == [("stop",)]
     assert ask(crawl_file, "SELECT count(*) FROM pages") == [(2,)]
     assert not socket_of(crawl_file).exists()
     done = sh("control", crawl_file, "stop")
@@ -399,6 +399,6 @@ async def test_a_host_in_the_store_waits_for_nobody(serve: Serve, crawl_file: Pa
             await order(crawl_file, "set", settings={"max_pages": 1000 + n})
             took.append(time.monotonic() - at)
         assert min(took) < 0.3
-        assert ask(crawl_file, "SELECT count(*) FROM changes") == [(5,)]
+        assert ask(crawl_file, "SELECT count(*) FROM controls") == [(5,)]
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "recrawl": "crawler.cli.recrawl",
     "retry": "crawler.cli.recrawl",
     "block": "crawler.cli.recrawl",
+    "diff": "crawler.cli.diff",
     "fetch": "crawler.cli.fetch",
     "status": "crawler.cli.status",
     "control": "crawler.cli.control",

@@ -49,7 +49,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, incomplete: str
 def query(file: Path, sql: str, form: str, raw: bool) -> None:
     """Run SQL, or the ready-made question NAME, on FILE, read-only; `-` reads the SQL from stdin. Works while a crawl runs.
 
-    Views: pages fetches links redirects failures broken_links skipped queue hosts runs urls inlinks redirect_chains
+    Views: pages fetches links redirects failures broken_links skipped queue hosts runs urls changes inlinks redirect_chains
     orphans sitemap_coverage exact_duplicates. docs/schema.md has their columns.
     """
     from crawler.cli.output import write_rows
