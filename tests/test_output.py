@@ -100,6 +100,15 @@ def test_o1_ten_thousand_hostile_titles_on_a_terminal(hostile: tuple[Path, str],
         assert drawn.count("evil") >= TITLES
 
 
+@pytest.mark.parametrize(("columns", "shown"), [(21, ["one  two", "───  ────────────────", "  1  some words"]),
+                                                (20, ["one  1", "two  some words", "", "one  2", "two  four other words"])])
+def test_a_table_that_is_too_wide_has_a_line_for_each_value(hostile: tuple[Path, str], columns: int, shown: list[str]) -> None:
+    """On a terminal rows are not wrapped: what does not fit beside one another is shown below one another."""
+    sql = "SELECT column1 AS one, column2 AS two FROM (VALUES (1, 'some words'), (2, 'four other words'))"
+    drawn = terminal("query", hostile[0], sql, env={"COLUMNS": str(columns)})
+    assert drawn.replace("\r", "").splitlines()[:len(shown)] == shown
+
+
 async def test_o1_the_live_view_draws_only_our_own_sequences(serve: Serve, tmp_path: Path) -> None:
     """A crawl of hostile titles, URLs, headers, robots.txt and reasons, with the live view on a pty: nothing of them draws."""
     evil = Answer(body=f"<title>{HOSTILE}</title>".encode() + b"".join(b"<a href='/%d?\x1b[31m'>x</a>" % n for n in range(30)),

@@ -35,6 +35,7 @@ def demo(file: Path | None, port: int | None) -> None:
 
 def _serve(port: int) -> None:
     import asyncio
+    import os
     from contextlib import suppress
 
     from crawler.demo.server import ADDRESSES, serving
@@ -48,4 +49,5 @@ def _serve(port: int) -> None:
         with suppress(KeyboardInterrupt):
             asyncio.run(for_ever())
     except OSError as error:
-        raise click.UsageError(f"port {port} cannot be had ({error.strerror}); another one: --serve {port + 1}") from None
+        why = os.strerror(error.errno or 0)  # asyncio's own words hold the address twice
+        raise click.UsageError(f"port {port} cannot be had ({why}); another one: --serve {port + 1}") from None

@@ -1,4 +1,5 @@
-"""Rows on stdout: an aligned table for people, JSON, JSON lines or CSV for programs. Streams; hostile text cannot draw."""
+"""Rows on stdout: an aligned table for people (a line for each value where the terminal is too narrow),
+JSON, JSON lines or CSV for programs. Streams; hostile text cannot draw."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
+from shutil import get_terminal_size
 from typing import IO, Any
 
 from crawler.text import printable
@@ -100,10 +102,21 @@ def _table(names: list[str], rows: Iterable[Row], out: IO[str]) -> None:
     if not names:
         return
     widths = [max([len(n), *(len(row[i]) for row in head)]) for i, n in enumerate(names)]
+    if out.isatty() and sum(widths) + 2 * len(widths) - 2 > get_terminal_size().columns:
+        _records(names, chain(head, lines), out)
+        return
     numeric = [bool(head) and all(_number(row[i]) for row in head) for i in range(len(names))]
     out.write(_line(names, widths, numeric) + "\n" + "  ".join("─" * w for w in widths) + "\n")
     for row in chain(head, lines):
         out.write(_line(row, widths, numeric) + "\n")
+
+
+def _records(names: list[str], rows: Iterable[Sequence[str]], out: IO[str]) -> None:
+    """A line for each value: a row that is wider than the terminal could not be read."""
+    width = max(map(len, names))
+    for number, row in enumerate(rows):
+        filled = [f"{name.ljust(width)}  {cell}\n" for name, cell in zip(names, row, strict=True) if cell]
+        out.write("\n" * (number > 0) + "".join(filled))
 
 
 def _line(cells: Sequence[str], widths: list[int], numeric: list[bool]) -> str:
