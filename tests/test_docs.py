@@ -172,3 +172,10 @@ def test_links_lead_somewhere(path: Path) -> None:
             headings = re.findall(r"^#+ (.*)$", found.read_text("utf-8"), re.M)
             anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, f"{target}#{anchor}"
+
+
+def test_no_merge_is_left_half_done() -> None:
+    """No page, source or table has the marks of a conflict in it."""
+    found = [path for ending in ("md", "py", "toml", "sql") for path in ROOT.rglob(f"*.{ending}")
+             if not {".venv", "build"} & set(path.parts) and re.search(r"^(<{7}|>{7}) ", path.read_text("utf-8"), re.M)]
+    assert found == []
