@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": PATH, "PS1": "$ "}
+CRAWL = "crawler crawl http://127.0.0.1:8080/ --delay 0.1"
+ASK = 'crawler query crawl.db "SELECT dst, status, text FROM broken_links"'
 WIDTH, HEIGHT = 100, 30  # of the terminal
 PAGE = (1000, 1150)  # of the report, in pixels
 CHROMIUM = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -81,10 +83,10 @@ def main() -> None:
         folder = Path(name)
         terminal = Terminal(folder)
         try:
-            drawn("crawling", "while it crawls", terminal.type("crawler crawl http://127.0.0.1:8080/ --delay 0.1", r"pages +4\d "))
+            drawn("crawling", "while it crawls", terminal.type(CRAWL, r"pages +4\d "))
             terminal.type("", "ask it:")
             terminal.type("clear", r"\A\$\s*\Z")
-            drawn("asked", "when it is done", terminal.type('crawler query crawl.db "SELECT dst, status, text FROM broken_links"', "errata"))
+            drawn("asked", "when it is done", terminal.type(ASK, "errata"))
             terminal.type("crawler report crawl.db", "open it in a browser")
         finally:
             terminal.close()
