@@ -308,6 +308,7 @@ class Engine:
             load,
             classes(self.visits.seen.answers),
             tuple(reversed(self.visits.seen.errors)),
+            self.visits.done,
             now - self._start,
             parsing,
             backlog,

@@ -47,6 +47,7 @@ class Snapshot:
     load: Load
     answers: Mapping[str, int]  # by class: '2xx', ..., and 'none' where no answer came
     errors: tuple[tuple[str, str], ...]  # (reason, URL), the last one first
+    visits: int  # made in this run, and stored
     seconds: float
     parsing: int  # pages that wait for a parse worker
     backlog: int  # settlements that wait for their commit

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.engine",),
     ("crawler.visits",),
     ("crawler.progress", "crawler.writer", "crawler.patient", "crawler.safemode", "crawler.exclude_file", "crawler.log",
-     "crawler.orders", "crawler.channel", "crawler.demo", "crawler.demo.*"),
+     "crawler.metrics", "crawler.orders", "crawler.channel", "crawler.demo", "crawler.demo.*"),
     ("crawler.frontier.frontier",),
     ("crawler.frontier.supply",),
     ("crawler.frontier.stored", "crawler.frontier.load", "crawler.frontier.robots_visit", "crawler.fetch.many"),

@@ -39,6 +39,7 @@ SNAPSHOT = Snapshot(
                                                                     Slow("a" * 200 + ".test", 1.0, 0.5, 30.0))),
     answers={"2xx": 900, "4xx": 90, "none": 10},
     errors=(("http_404", "http://h.test/" + "x" * 300), ("connect_refused: nobody listens there", "http://g.test/?token=abc")),
+    visits=950,
     seconds=200.0,
     parsing=0,
     backlog=0,

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from crawler.cli.crawl import FILE, resumed, run_options, start
+from crawler.cli.crawl import FILE, resumed
 from crawler.cli.errors import say
 from crawler.cli.options import spec_options
+from crawler.cli.run import Manner, run_options, start
 from crawler.spec import BadSpec
 
 
@@ -35,10 +36,7 @@ def recrawl(
     where: str | None,
     older: float | None,
     dry: bool,
-    progress: str,
-    log: Path | None,
-    log_format: str,
-    as_json: bool,
+    manner: Manner,
     **options: Any,
 ) -> None:
     """Visit again what FILE holds: pages, redirects, failures and sitemaps, with the settings stored in it.
@@ -57,7 +55,7 @@ def recrawl(
     if found.outside:
         say(f"{found.outside:,} more are outside the scope of now, and are left alone")
     if not dry:
-        start(spec, file, progress, log, log_format, as_json)
+        start(spec, file, manner)
 
 
 @click.command()
