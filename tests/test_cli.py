@@ -69,7 +69,7 @@ async def test_exit_3_deferred(serve: Serve, crawl_file: Path, answers: dict[str
     web = await serve(Site(answers))
     done = await cli("crawl", web.url(), "-o", crawl_file, *QUICK, "--patience", 1)
     assert done.code == 3
-    assert "deferred: 1 URLs" in done.err
+    assert "deferred: 1 URL, " in done.err
 
 
 async def test_r3_exit_when_robots_are_unreachable(serve: Serve, crawl_file: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crawler.cli.main import COMMANDS
+from crawler.cli.main import COMMANDS, SECTIONS
 from crawler.spec import CrawlSpec
 from tests.commands import QUICK, cli, sh
 from tests.conftest import Serve
@@ -52,6 +52,13 @@ def test_help_of_every_command(command: str) -> None:
     done = sh(command, "--help")
     assert (done.code, done.err) == (0, "")
     assert "Usage: " in done.out
+
+
+def test_help_says_a_sentence_of_every_command() -> None:
+    """Each command stands in one section of `crawler --help`, with a sentence that fits on a line of 80."""
+    out = sh("--help").out
+    assert sorted(name for commands in SECTIONS.values() for name in commands) == sorted(COMMANDS)
+    assert [about for commands in SECTIONS.values() for about in commands.values() if f"{about}\n" not in out] == []
 
 
 def test_help_of_crawl_names_defaults_and_units() -> None:

@@ -34,6 +34,39 @@ COMMANDS = {
     "demo": "crawler.cli.demo",
 }
 
+SECTIONS = {  # what `--help` says of them, without loading one
+    "Crawl": {
+        "crawl": "begin a crawl, or go on with it",
+        "resume": "go on with a crawl, with the settings stored in its file",
+        "add": "add seeds to a crawl",
+        "control": "change, pause or stop the crawl that is running",
+        "fetch": "fetch URLs over one pool; nothing followed or stored",
+    },
+    "Ask": {
+        "status": "how a crawl stands, and what bounds it",
+        "query": "SQL, or a ready-made question",
+        "search": "find pages by their words",
+        "explain": "why a URL was or was not fetched",
+        "show": "the stored body of a URL",
+        "report": "an HTML page for people: how it went, what is wrong",
+        "serve": "look at a crawl in a browser",
+        "index": "bring what search needs up to date",
+    },
+    "Take away": {
+        "export": "rows, archives and copies: JSON, CSV, Parquet, WARC",
+    },
+    "Again, and in order": {
+        "recrawl": "visit again what a file holds",
+        "diff": "what changed between two runs",
+        "retry": "make failures due again",
+        "block": "keep URLs out of a crawl",
+        "purge": "remove a host to the last byte",
+    },
+    "To begin with": {
+        "demo": "a whole life of a crawl in a few seconds",
+    },
+}
+
 
 class Commands(click.Group):
     """Loads a command's module when the command is named; turns our errors into sentences and exit codes."""
@@ -46,6 +79,12 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))  # of all sections, so that they stand in line
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), about) for name, about in commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -50,7 +50,9 @@ def describe(ending: Ending, file: Path, reader: Reader) -> str:
         f"  {plural(counts.pages, 'page')}, {plural(counts.redirects, 'redirect')}, {plural(counts.failures, 'failure')}, "
         f"{counts.skipped:,} skipped, {counts.queued:,} queued on {plural(counts.hosts, 'host')}",
         f"  {duration(ending.seconds)}, {plural(ending.requests, 'request')} ({rate:.1f}/s), "
-        f"{plural(ending.connections, 'connection')} opened, {ending.reused:,} requests reused one",
+        f"{plural(ending.connections, 'connection')} opened, {ending.reused:,} requests reused one"
+        if ending.requests
+        else f"  {duration(ending.seconds)}, no request was sent",
     ]
     lines += _refused(counts, reader)
     lines += _deferred(ending, reader) + _revisits(ending.counts, reader)
@@ -82,10 +84,9 @@ def _deferred(ending: Ending, reader: Reader) -> list[str]:
     when = datetime.fromtimestamp(ending.next_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     away = ending.next_at / 1000 - time.time()
     if away <= 0:
-        return [f"  deferred: {ending.counts.queued:,} URLs are queued and due; `crawler resume` goes on"]
-    lines = [
-        f"  deferred: {ending.counts.queued:,} URLs, the first at {when} (in {duration(away)}); `crawler resume` then goes on"
-    ]
+        return [f"  deferred: {plural(ending.counts.queued, 'URL')} queued and due; `crawler resume` goes on"]
+    urls = plural(ending.counts.queued, "URL")
+    lines = [f"  deferred: {urls}, the first at {when} (in {duration(away)}); `crawler resume` then goes on"]
     _, rows = reader.query(
         "SELECT host, robots_status, queued FROM hosts WHERE queued > 0 ORDER BY queued DESC LIMIT 3"
     )
