@@ -106,6 +106,11 @@ def _those(view: str, where: str, column: str = "id") -> str:
     return f"SELECT {column} FROM {view} WHERE (\n{where}\n)"  # noqa: S608 - whoever runs it cannot write
 
 
+def chosen(reader: Reader, view: str, where: str) -> list[int]:
+    """Ids of the rows of a view of which ``where`` is true. Raises BadSpec."""
+    return [row[0] for row in rows_of(reader, _those(view, where), where, view)]
+
+
 def rows_of(
     reader: Reader, sql: str, where: str | None, view: str, parameters: dict[str, Any] | None = None
 ) -> list[tuple[Any, ...]]:

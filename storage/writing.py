@@ -18,13 +18,14 @@ PRAGMA temp_store = MEMORY;"""
 
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """The connection that may write (in `transaction`), as long as it lasts; a file of an older version is upgraded first.
+    """The connection that may write (in `transaction`), as long as it lasts, from one thread at a time.
 
-    Raises StoreLocked while a crawl runs, StoreUnreadable, and what SQLite says as StoreError, naming the file.
+    A file of an older version is upgraded first. Raises StoreLocked while a crawl runs, StoreUnreadable, and what SQLite
+    says as StoreError, naming the file.
     """
     if not path.is_file():
         raise StoreUnreadable(f"{path}: no such file")
-    with locked(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
+    with locked(path), closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
         try:
             prepare(db, path)
             db.executescript(PRAGMAS)

@@ -19,6 +19,7 @@ COMMANDS = {
     "retry": "crawler.cli.recrawl",
     "block": "crawler.cli.recrawl",
     "diff": "crawler.cli.diff",
+    "reextract": "crawler.cli.reextract",
     "fetch": "crawler.cli.fetch",
     "status": "crawler.cli.status",
     "control": "crawler.cli.control",

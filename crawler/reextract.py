@@ -1,0 +1,91 @@
+"""Taking fields out of stored pages anew, in the parse workers. Nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crawler.frontier.settling import page_data
+from crawler.parse.again import KILLERS, Stored, parsed
+from crawler.parse.pool import ParsePool
+from crawler.revise import chosen
+from crawler.spec import VERSION, CrawlSpec
+from crawler.visit import Extract
+from storage import pages
+from storage.pages import Found, Kept
+from storage.reader import open_reader
+from storage.text import to_json
+from storage.transaction import transaction
+from storage.writing import writing
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Reextracted:
+    """How many pages were read anew. ``kept``: those that keep what was found in them before, by reason."""
+
+    done: int = 0
+    seconds: float = 0.0
+    kept: Counter[str] = field(default_factory=Counter)
+
+
+def reextract(spec: CrawlSpec, file: Path, where: str | None, progress: Progress = lambda done, total: None) -> Reextracted:
+    """Parse each page's stored body with the spec's extractors, and store title and data as they are found now; only those
+    of which ``where`` (a condition over `pages`) is true.
+
+    A page that ends its worker, or did so before, keeps what it has. What is done stays done when it is broken off. Raises
+    BadExtractor, BadSpec, StoreLocked while a crawl runs, StoreError.
+    """
+    began = time.time_ns() // 1_000_000
+    with writing(file) as db:
+        with open_reader(file) as reader:
+            wanted = None if where is None else frozenset(chosen(reader, "pages", where))
+            report = asyncio.run(_all(reader.db, db, spec, wanted, progress))
+        now = time.time_ns() // 1_000_000
+        with transaction(db):
+            pages.note_run(db, "reextracted", began, now, os.getpid(), VERSION, spec.to_json())
+    report.seconds = (now - began) / 1000
+    return report
+
+
+async def _all(
+    stored: sqlite3.Connection, db: sqlite3.Connection, spec: CrawlSpec, wanted: frozenset[int] | None, progress: Progress
+) -> Reextracted:
+    """Batch after batch: the workers have the next one while this one is stored."""
+    report, after = Reextracted(), 0
+    total = stored.execute(pages.COUNT).fetchone()[0] if wanted is None else len(wanted)
+    storing: asyncio.Future[None] | None = None
+    async with ParsePool(spec.parsers, *spec.extractors) as pool:
+        while batch := pages.take(stored, after):
+            after = batch[-1].id
+            batch = [page for page in batch if wanted is None or page.id in wanted]
+            parsing = asyncio.gather(*(parsed(pool, Stored(*page[2:])) for page in batch))
+            if storing is not None:
+                await storing
+            found = _found(batch, await parsing, report)
+            storing = asyncio.ensure_future(asyncio.to_thread(pages.put, db, found))
+            progress(report.done + report.kept.total(), total)
+        if storing is not None:
+            await storing
+    return report
+
+
+def _found(batch: Sequence[Kept], extracts: Sequence[Extract], report: Reextracted) -> list[Found]:
+    found = []
+    for page, extract in zip(batch, extracts, strict=True):
+        reason = extract.parse
+        if reason is not None and (reason in KILLERS or not reason.startswith("error: ") or not extract.digest):
+            report.kept[reason.partition(":")[0]] += 1
+            continue
+        data = page_data(extract)
+        robots = " ".join(sorted(extract.robots)) or None
+        found.append(Found(page.fetch, extract.title, extract.charset, robots, reason, to_json(data) if data else None))
+    report.done += len(found)
+    return found
