@@ -1,4 +1,4 @@
-"""Asking again: when, and on which conditions. Pure; told the time.
+"""Asking again: when. Pure; told the time.
 
 Adaptive: after a visit that found no change a URL is left alone twice as long, after one that found a change half as long,
 between two bounds (as Nutch's AdaptiveFetchSchedule and Heritrix's WaitEvaluators do it; that change rates differ by orders
@@ -8,16 +8,14 @@ interval is 2^k times the shortest. So nothing more has to be stored, and of wha
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 
-from storage.model import Before, Settlement
+from storage.model import Settlement
 
 NEVER, ADAPTIVE = "never", "adaptive"
 SHORTEST, LONGEST = "1d", "32d"  # what 'adaptive' means
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-CONDITIONS = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +52,6 @@ def policy(text: str) -> Policy | None:
     if not 1.0 <= shortest <= longest:
         raise ValueError(f"{text!r} must be 1 s at least, and the shorter time comes first")
     return Policy(shortest, longest)
-
-
-def conditions(before: Before | None) -> dict[str, str]:
-    """The headers that ask for a page only if it is another than the stored one (RFC 9110 §13.1.2, §13.1.3)."""
-    if before is None or before.headers is None:
-        return {}
-    kept: list[tuple[str, str]] = json.loads(before.headers)
-    return {CONDITIONS[low]: value for name, value in kept if (low := name.lower()) in CONDITIONS}
 
 
 def schedule(settled: Settlement, policy: Policy, priority: int, at: int) -> None:

@@ -29,7 +29,7 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND reason = 'blocked'"""
 JUDGE = "INSERT OR IGNORE INTO meta VALUES ('rescope', 'a block was lifted')"
 SINCE = "SELECT count(*) FROM url WHERE due_at = ? AND priority > 0"
 SCHEDULE = """UPDATE url SET due_at = f.at + :wait, priority = 1, attempts = 0 FROM fetch f
-WHERE f.id = url.last AND url.outcome IN ('page', 'redirect', 'failure', 'sitemap')
+WHERE f.id = url.last AND (url.outcome IN ('page', 'redirect', 'failure') OR url.outcome = 'sitemap' AND url.role <> 'none')
   AND (url.due_at IS NULL OR url.priority > 0 AND url.attempts = 0 AND url.due_at > :now)"""
 UNSCHEDULE = "UPDATE url SET due_at = NULL WHERE priority > 0 AND attempts = 0 AND due_at > :now"
 

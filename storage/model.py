@@ -81,6 +81,11 @@ class Queued:
     role: Role | None = None
     before: Before | None = None  # of a revisit
 
+    @property
+    def adds(self) -> bool:
+        """Whether there may be a page more after its visit."""
+        return self.before is None or self.before.outcome not in ("page", "sitemap")
+
 
 @dataclass(frozen=True, slots=True)
 class OriginRow:
@@ -210,7 +215,7 @@ class Settlement:
     @property
     def gain(self) -> int:
         """How many pages more there are by it: 1, 0, or -1 when one is gone."""
-        if self.before is None or self.outcome is None:
+        if self.before is None or self.outcome is None or self.role is not None:
             return int(self.outcome == "page")
         return (self.outcome == "page") - (self.before.outcome == "page")
 

@@ -44,7 +44,7 @@ def closed(
 ) -> tuple[Sequence[Settlement], Repeats]:
     """The batch, in which pages with the body of `MOST` others lead nowhere. To be asked before its bodies are written.
     ``hosts``: ids by name."""
-    said = [(i, s) for i, s in enumerate(batch) if s.body and s.outcome == "page" and not s.same]
+    said = [(i, s) for i, s in enumerate(batch) if s.body and s.outcome == "page"]
     pages = [(i, hosts[s.place.host], s.body.digest) for i, s in said if s.body]
     if not pages:
         return batch, Repeats()
@@ -58,10 +58,10 @@ def closed(
         one = first.setdefault(digest, n)
         if new:
             continue
-        more[host, one] += 1
+        more[host, one] += batch[i].before is None  # a revisit was counted when it came
         if known.get(n, 0) + more[host, one] >= MOST:
             found[i] = replace(batch[i], links=tuple(_unfollowed(link) for link in batch[i].links))
-    return found, Repeats(digests, [[host, one, count] for (host, one), count in more.items()])
+    return found, Repeats(digests, [[host, one, count] for (host, one), count in more.items() if count])
 
 
 def _unfollowed(link: LinkRow) -> LinkRow:

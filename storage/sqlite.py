@@ -48,7 +48,7 @@ from storage.verify import Verification
 
 T = TypeVar("T")
 
-LEAST, MOST = -1 << 31, 1 << 31  # of priorities
+LEAST = -1 << 31  # of priorities
 BUSY_WAIT = 1.0  # seconds SQLite waits for a lock: its thread cannot be left meanwhile (FAULTS D7, D17)
 BEFORE = 0.3  # seconds a run waits at its begin for the check of its file, which goes on beside it
 PRAGMAS = """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
@@ -67,10 +67,12 @@ FROM json_each(?) e JOIN origin o ON o.host = e.value
 LEFT JOIN fetch f ON f.id = o.robots_fetch LEFT JOIN body b ON b.id = f.body"""
 DUE = """SELECT u.id, u.host, o.name, h.name, u.path, u.depth, u.priority, u.attempts,
   max(u.due_at, iif(o.robots_status = 'unreachable', o.robots_until, 0)), u.seed, u.hops, u.role,
-  u.outcome, b.digest, iif(u.outcome IN ('page', 'sitemap') AND f.reason IS NULL AND f.truncated IS NULL, f.headers, NULL)
+  u.outcome, b.digest, iif(f.reason IS NULL AND f.truncated IS NULL AND iif(coalesce(u.role, 'none') = 'none',
+    u.outcome = 'page' AND b.digest IS NOT NULL, u.outcome = 'sitemap'), f.headers, NULL)
 FROM json_each(:hosts) w JOIN url u ON u.id IN (
     SELECT q.id FROM url q JOIN origin p ON p.id = q.origin
     WHERE q.host = w.value AND q.priority >= :least AND q.due_at IS NOT NULL AND q.due_at <= :horizon
+      AND (:least < 1 OR q.outcome IN ('page', 'sitemap'))
       AND (p.robots_status IS NOT 'unreachable' OR p.robots_until <= :horizon)
       AND q.id NOT IN (SELECT value FROM json_each(:held))
     ORDER BY q.priority, q.depth, q.id LIMIT :each)
@@ -83,7 +85,7 @@ FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host WHERE u
 OTHERS = """SELECT EXISTS (SELECT 1 FROM host h CROSS JOIN url u
   WHERE h.queued > 0 AND u.host = h.id AND u.priority <= 0 AND u.due_at IS NOT NULL)"""
 REVISIT = """SELECT min(u.due_at) FROM host h CROSS JOIN url u
-WHERE h.queued > 0 AND u.host = h.id AND u.priority > 0 AND u.due_at IS NOT NULL"""
+WHERE h.queued > 0 AND u.host = h.id AND u.priority > 0 AND u.outcome IN ('page', 'sitemap') AND u.due_at IS NOT NULL"""
 TALLY = """UPDATE run SET requests = ?, connections = ?, reused = ?, bytes = ?, progress = ? WHERE id = ?"""
 POSTPONE = """UPDATE host SET blocked_until = max(blocked_until, e.value->>1), trouble = :why
 FROM json_each(:rows) e WHERE host.id = e.value->>0"""
@@ -108,7 +110,8 @@ FROM meta WHERE key GLOB 'change *'"""
 JUDGE_AGAIN = "INSERT OR IGNORE INTO meta VALUES ('rescope', 'a setting has changed')"  # until `rescope` is done
 ALONE = "UPDATE run SET alone = ? WHERE id = ?"
 REFUSE = """UPDATE url SET due_at = NULL, outcome = coalesce(outcome, 'skipped'), reason = iif(outcome IS NULL, ?, reason),
-  detail = iif(outcome IS NULL, ?, detail) WHERE host = ? AND priority <= ? AND due_at IS NOT NULL"""
+  detail = iif(outcome IS NULL, ?, detail)
+WHERE host = ? AND due_at IS NOT NULL AND (? OR priority <= 0 OR outcome IS NULL OR outcome NOT IN ('page', 'sitemap'))"""
 
 
 class SqliteStore:
@@ -318,7 +321,7 @@ class SqliteStore:
     async def refuse(self, host_id: int, reason: str, detail: str, *, revisits: bool = True) -> int:
         def work(db: sqlite3.Connection) -> int:
             self._memory.known.forget()
-            return db.execute(REFUSE, (reason, detail, host_id, MOST if revisits else 0)).rowcount
+            return db.execute(REFUSE, (reason, detail, host_id, revisits)).rowcount
 
         return await self._transact(work)
 

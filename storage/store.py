@@ -9,7 +9,7 @@ until the `commit` that settles it. `tests/store_contract.py` holds every implem
   blocked beyond ``horizon``.
 - `due` gives, for each host asked for, up to `each` URLs due by ``horizon``, in the order (priority, depth, id), without
   those in ``held``. What was visited before has a priority above 0 and says what it was (`Queued.before`): with
-  ``revisits`` only such URLs are given.
+  ``revisits`` only URLs are given whose visit adds no page.
 - `commit` makes a batch of settlements durable in ONE transaction: outcome, body, links, newly discovered URLs, the
   host's clock. It decides what is known and what is new; a lower depth, or fewer redirects in a row, found later is
   passed on along stored links, so that the result does not depend on the order of arrival. A redirect that follows
@@ -144,7 +144,7 @@ class Store(Protocol):
     async def pending(self, *, now: int) -> Pending: ...
 
     async def revisit_at(self) -> int | None:
-        """When the first of the queued revisits falls due (Unix ms); None: there is none."""
+        """When the first of the queued URLs whose visit adds no page falls due (Unix ms); None: there is none."""
         ...
 
     async def end(self, ending: str, *, now: int, tally: Tally | None = None) -> None: ...

@@ -14,9 +14,10 @@ import pytest
 
 from crawler.api import run_async
 from crawler.engine import Ending
+from crawler.fetch.headers import conditions
 from crawler.frontier.politeness import UNKNOWN
 from crawler.revise import recrawl
-from crawler.revisit import Policy, conditions, policy, schedule, seconds
+from crawler.revisit import Policy, policy, schedule, seconds
 from crawler.spec import BadSpec, CrawlSpec
 from crawler.visit import Outcome
 from storage import open_reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -9,6 +10,7 @@ from typing import Any
 
 from crawler.fetch.decode import ACCEPT_ENCODING
 from crawler.spec import VERSION, CrawlSpec
+from storage.model import Before
 
 KEPT = 128  # headers of a response (H5)
 LONGEST = 65_536  # bytes of one
@@ -20,6 +22,7 @@ _TAG = re.compile(r"[\x21-\x7e]{1,256}")
 _DATE = re.compile(r"[\x20-\x7e]{1,64}")
 _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 _TAGS = frozenset({"etag", "if-none-match"})
+CONDITIONS = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
 VALIDATORS = _TAGS | {"last-modified", "if-modified-since"}
 """What a server says of a version and gets back when it is asked again (H16)."""
 
@@ -60,6 +63,15 @@ def sendable(name: str, value: str) -> bool:
     if name not in VALIDATORS:
         return _CONTROL.search(value) is None
     return (_TAG.fullmatch(value) if name in _TAGS else _DATE.fullmatch(value)) is not None
+
+
+def conditions(before: Before | None) -> dict[str, str]:
+    """The headers that ask for a page only if it is another than the stored one (RFC 9110 §13.1.2, §13.1.3)."""
+    if before is None or before.headers is None:
+        return {}
+    known: list[tuple[str, str]] = json.loads(before.headers)
+    found = [(CONDITIONS.get(name.lower()), value) for name, value in known]
+    return {name: value for name, value in found if name and sendable(name, value)}
 
 
 def kept(raw: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -64,7 +64,7 @@ class Frontier:
         self.pages = begun.counts.pages
         self.fetching = 0
         self.unsettled = 0
-        self._pages_out = 0  # of these, visits that may add a page: no robots.txt, no sitemap, no refusal
+        self._adding: set[int | None] = set()  # of these, URLs that may become one page more
         self.network = Network()
         self._blame = Blame(self.network, self.bench, clock)
         self.paused_until = 0.0
@@ -269,8 +269,7 @@ class Frontier:
         """These are durable now: their ids are no longer held, their discoveries can be fed."""
         for s in batch:
             self.unsettled -= 1
-            was_page = s.before is not None and s.before.outcome == "page"
-            self._pages_out -= s.url_id is not None and s.outcome != "skipped" and s.role is None and not was_page
+            self._adding.discard(s.url_id)
             self.pages += s.gain
             self.bench.settled(s.place.host, gain=s.gain)
         self._supply.settled(batch)
@@ -321,7 +320,7 @@ class Frontier:
         """Whether one more visit keeps the bounds: what is not committed, and the pages that were asked for at most."""
         if self.unsettled >= self.spec.connections + UNCOMMITTED:
             return False
-        if self.spec.max_pages is not None and self.pages + self._pages_out >= self.spec.max_pages:
+        if self.spec.max_pages is not None and self.pages + len(self._adding) >= self.spec.max_pages:
             self.limit_reached = self.pages >= self.spec.max_pages
             return self._supply.revisits_only
         return True
@@ -332,7 +331,8 @@ class Frontier:
             self._supply.handed_out(turn.host, turn.row.id)
             return
         self.fetching += 1
-        self._pages_out += turn.adds
+        if turn.adds:
+            self._adding.add(turn.id)
         self._supply.handed_out(turn.handle[0], turn.id)
         turn.sent = partial(self._sent, turn)
         if self.network.down:

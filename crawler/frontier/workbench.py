@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
 
+from crawler.fetch.headers import conditions
 from crawler.fetch.robots import Robots
 from crawler.frontier.politeness import ROBOTS_RETRY, UNKNOWN, Standing
-from crawler.revisit import conditions
 from crawler.visit import Kind, Visit
 from storage.model import Place, Queued
 
@@ -113,8 +113,8 @@ class Host:
         return max(self.blocked_until, self.later[0][0]) if self.later else None
 
     def newcomers(self) -> bool:
-        """Whether it holds URLs that were never visited."""
-        return any(entry[0] <= 0 for entry in self.window) or any(entry[2].priority <= 0 for entry in self.later)
+        """Whether it holds URLs that may become one page more."""
+        return any(entry[3].adds for entry in self.window) or any(entry[2].adds for entry in self.later)
 
     def ready_at(self) -> float | None:
         """When it may be asked next."""
@@ -180,9 +180,9 @@ class Workbench:
             self._schedule(host.address)
 
     def only_revisits(self, host: Host) -> None:
-        """Its first visits are no longer held: they stay queued in the store, or are refused there."""
-        host.window = [entry for entry in host.window if entry[0] > 0]
-        host.later = [entry for entry in host.later if entry[2].priority > 0]
+        """What may become one page more is no longer held: it stays queued in the store, or is refused there."""
+        host.window = [entry for entry in host.window if not entry[3].adds]
+        host.later = [entry for entry in host.later if not entry[2].adds]
         heapify(host.window)
         heapify(host.later)
         self.place(host)
