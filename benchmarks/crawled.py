@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.filled import FAR
+from benchmarks.filled import FAR, host_name
 from crawler.spec import CrawlSpec
 from storage.sqlite import SqliteStore
 
@@ -47,12 +47,13 @@ MOVED = """INSERT OR IGNORE INTO link (src, dst, kind, step) SELECT id, iif(id %
 FROM url WHERE id <= :pages AND outcome = 'redirect'"""
 COUNTED = """UPDATE host SET (queued, pages, redirects, failed, skipped) = (SELECT total(due_at IS NOT NULL),
   total(outcome IS 'page'), total(outcome IS 'redirect'), total(outcome IS 'failure'), total(outcome IS 'skipped')
-  FROM url WHERE url.host = host.id), latency = 5 + id % 400, delay = 1000"""
+  FROM url WHERE url.host = host.id), latency = 5 + id % 400"""
 
 
-def crawl(db: Path, pages: int, urls: int) -> None:
-    """Write the file: ``urls`` URLs on 500 hosts, of which ``pages`` were fetched, with 30 links each."""
-    asyncio.run(_begun(db))
+def write(db: Path, pages: int, urls: int, port: int) -> None:
+    """Write the file: ``urls`` URLs on 500 loopback hosts, of which ``pages`` were fetched, with 30 links each, and a third of
+    the others are queued. What is queued can be crawled while `benchmarks.filled.served` answers on that port."""
+    asyncio.run(_begun(db, port))
     values = {"pages": pages, "urls": urls, "hosts": HOSTS, "links": LINKS, "begun": BEGUN}
     with closing(sqlite3.connect(db, isolation_level=None)) as file:
         file.executescript("PRAGMA journal_mode = DELETE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
@@ -60,10 +61,9 @@ def crawl(db: Path, pages: int, urls: int) -> None:
         later = [row[0] for row in file.execute("SELECT sql FROM sqlite_schema WHERE name IN ('url_added', 'url_queue')")]
         file.execute("DROP TRIGGER url_added")
         file.execute("DROP INDEX url_queue")
-        names = [f"host-{n:03}.test" for n in range(HOSTS)]
-        file.executemany("INSERT INTO host (name) VALUES (?)", ((name,) for name in names))
+        file.executemany("INSERT INTO host (name) VALUES (?)", ((host_name(n),) for n in range(HOSTS)))
         file.execute("INSERT INTO origin (name, host, robots_status, robots_until) "
-                     "SELECT 'https://' || name, id, 'absent', ? FROM host ORDER BY id", (FAR,))
+                     "SELECT 'http://' || name || ':' || ?, id, 'absent', ? FROM host ORDER BY id", (port, FAR))
         for statement in (URLS, BODIES, FETCHES, HREFS, MOVED, COUNTED, *later):
             file.execute(statement, {name: value for name, value in values.items() if f":{name}" in statement})
         file.execute("UPDATE run SET requests = ?, connections = 500, reused = ?, bytes = ?", (pages, pages - 500, pages * 9000))
@@ -72,9 +72,9 @@ def crawl(db: Path, pages: int, urls: int) -> None:
     os.sync()
 
 
-async def _begun(db: Path) -> None:
+async def _begun(db: Path, port: int) -> None:
     """A file with a run and no URL."""
     async with SqliteStore(db) as store:
-        spec = CrawlSpec(seeds=("https://host-000.test/",), contact="bench@host-000.test")
+        spec = CrawlSpec(seeds=(f"http://{host_name(0)}:{port}/",), scope="any", delay=0.0, allow_private=("127.0.0.0/8",))
         await store.begin(now=BEGUN, version="crawled", spec=spec.to_json(), seeds=[], max_depth=None)
         await store.end("interrupted", now=BEGUN + 1)

@@ -14,12 +14,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks.laps import BIG, Command, Lap, kit_web, lap, ours, paired, summary
-from benchmarks.measure import cpu_of, environment, median, real_disk, report
+from benchmarks.measure import cpu_of, environment, median, real_disk, report, tree
 
 QUERIES = (
     "SELECT status, count(*), sum(size), avg(elapsed_ms) FROM pages GROUP BY status",
@@ -45,33 +46,36 @@ def read(db: Path, pause: float) -> None:
 
 
 class Beside:
-    """A lap with a reader beside it: how often it asked all, and the CPU it took."""
+    """A lap with a program beside it that is told the file and prints a line each round: its rounds, and the CPU it took."""
 
-    def __init__(self, pause: float | None) -> None:
-        self.pause = pause
+    def __init__(self, line: Callable[[Path], list[str]] | None) -> None:
+        self._line = line
         self.rounds: list[int] = []
         self.busy: list[float] = []
 
     def lap(self, command: Command, folder: Path, number: int, pages: int) -> Lap:
-        place = folder / f"{self.pause}-{number}"
-        if self.pause is None:
+        place = folder / f"{id(self)}-{number}"
+        if self._line is None:
             return lap(command, kit_web(pages), place)
-        line = [sys.executable, "-m", "benchmarks.reader", "--read", str(place / "crawl.db"), "--pause", str(self.pause)]
         with (folder / "rounds").open("wb") as rounds:
-            reader = subprocess.Popen(line, stdout=rounds, env=environment())
+            beside = subprocess.Popen(self._line(place / "crawl.db"), stdout=rounds, env=environment())
             try:
                 found = lap(command, kit_web(pages), place)
             finally:
-                self.busy.append(cpu_of(reader.pid))
-                reader.kill()
-                reader.wait()
+                self.busy.append(sum(map(cpu_of, tree(beside.pid))))
+                beside.terminate()
+                beside.wait()
         self.rounds.append((folder / "rounds").stat().st_size)
         self.busy[-1] /= found.wall
         return found
 
 
-def measure(pages: int, laps: int) -> dict[str, Any]:
-    ways = {name: Beside(pause) for name, pause in PAUSES.items()}
+def reading(pause: float) -> Callable[[Path], list[str]]:
+    return lambda db: [sys.executable, "-m", "benchmarks.reader", "--read", str(db), "--pause", str(pause)]
+
+
+def measure(ways: dict[str, Beside], pages: int, laps: int) -> dict[str, Any]:
+    """Laps in turn; each way against the first."""
     found: dict[str, list[Lap]] = {name: [] for name in ways}
     names, command = list(ways), ours(kit_web(pages))
     with real_disk() as folder:
@@ -82,7 +86,7 @@ def measure(pages: int, laps: int) -> dict[str, Any]:
                 print(f"{name}: {found[name][-1].active_rate:.0f} pages/s", file=sys.stderr, flush=True)
     figures: dict[str, Any] = {name: summary(laps_of) for name, laps_of in found.items()}
     for name in names[1:]:
-        figures[f"{name}_against_alone"] = paired(found[name], found["alone"], lambda one: one.active_rate)
+        figures[f"{name}_against_{names[0]}"] = paired(found[name], found[names[0]], lambda one: one.active_rate)
         figures[f"{name}_rounds"] = median(ways[name].rounds)
         figures[f"{name}_busy"] = median(ways[name].busy)
     return figures
@@ -97,7 +101,8 @@ def main() -> int:
     wanted = parser.parse_args()
     if wanted.read:
         read(wanted.read, wanted.pause)
-    found = measure(wanted.pages, wanted.laps)
+    ways = {name: Beside(None if pause is None else reading(pause)) for name, pause in PAUSES.items()}
+    found = measure(ways, wanted.pages, wanted.laps)
     sentence = (f"beside a reader without a pause the crawl has {found['loop_against_alone']} of its rate (the reader takes "
                 f"{found['loop_busy']} of a core, asks {found['loop_rounds']:.0f} rounds), beside one that asks each second "
                 f"{found['each_second_against_alone']}.")  # fmt: skip

@@ -14,16 +14,18 @@ from crawler.web.parts import Column, choice, field, filters, inside, like, tabl
 
 NAMED = 5  # pages that are named for a broken link
 HOPS = 20  # of a chain that are followed
-# One look through all links for the numbers, one for the names: no index leads from a target to the pages that link to it.
-BROKEN = """WITH failed AS MATERIALIZED (SELECT id FROM url WHERE outcome = 'failure')
-SELECT l.n, u.id, o.name || u.path, u.reason, f.status FROM (
-  SELECT dst, count(DISTINCT src) AS n FROM link WHERE src <> dst AND kind <> 'canonical' AND dst IN (SELECT id FROM failed)
-  GROUP BY dst) l
+# One look through all links: no index leads from a target to the pages that link to it.
+EDGES = """CREATE TEMP TABLE broken_edge AS SELECT dst, src, kind FROM main.link
+WHERE src <> dst AND kind <> 'canonical' AND dst IN (SELECT id FROM main.url WHERE outcome = 'failure')"""
+BROKEN = """SELECT l.n, u.id, o.name || u.path, u.reason, f.status
+FROM (SELECT dst, count(DISTINCT src) AS n FROM temp.broken_edge GROUP BY dst) l
 JOIN url u ON u.id = l.dst JOIN origin o ON o.id = u.origin LEFT JOIN fetch f ON f.id = u.last
 WHERE {where} ORDER BY {order}"""
-REFERRERS = """SELECT l.dst, o.name || u.path, l.kind, l.text FROM link l CROSS JOIN url u ON u.id = l.src
-JOIN origin o ON o.id = u.origin
-WHERE l.src <> l.dst AND l.kind <> 'canonical' AND l.dst IN (SELECT value FROM json_each(?))"""
+REFERRERS = """SELECT e.dst, o.name || u.path, l.kind, l.text FROM (
+  SELECT dst, src, kind, row_number() OVER (PARTITION BY dst ORDER BY src) AS n FROM temp.broken_edge
+  WHERE dst IN (SELECT value FROM json_each(?))) e
+CROSS JOIN link l ON l.src = e.src AND l.dst = e.dst AND l.kind = e.kind
+JOIN url u ON u.id = e.src JOIN origin o ON o.id = u.origin WHERE e.n <= ?"""
 REDIRECTS = """SELECT u.id, o.name || u.path, f.status FROM url u CROSS JOIN origin o ON o.id = u.origin
 LEFT JOIN fetch f ON f.id = u.last WHERE {where} ORDER BY {order}"""
 CHAINED = """EXISTS (SELECT 1 FROM link l JOIN url x ON x.id = l.dst WHERE l.src = u.id AND l.kind = 'redirect'
@@ -38,6 +40,7 @@ def broken(asked: Asked) -> Shown:
     where, values = list[str](), dict[str, Any]()
     if asked["q"]:
         where, values = [r"o.name || u.path LIKE :q ESCAPE '\'"], {"q": like(asked["q"])}
+    asked.rows(EDGES)
     found = part(asked, asked.rows, BROKEN, ("l.n", "u.id"), down=True, where=where, values=values)
     named = _referrers(asked, [row[1] for row in found.rows])
     columns = (Column("URL"), Column("what happens", short=True), Column("pages", number=True), Column("stands on"))
@@ -57,10 +60,8 @@ def broken(asked: Asked) -> Shown:
 def _referrers(asked: Asked, ids: list[int]) -> dict[int, list[tuple[str, str | None]]]:
     """The first pages that link to each of the URLs, with the words of the link."""
     found: dict[int, list[tuple[str, str | None]]] = {}
-    for dst, url, kind, text in asked.reader.db.execute(REFERRERS, (json.dumps(ids),)):
-        here = found.setdefault(dst, [])
-        if len(here) < NAMED:
-            here.append((url, text if text and text.strip() else f"({kind})"))
+    for dst, url, kind, text in asked.rows(REFERRERS, (json.dumps(ids), NAMED)):
+        found.setdefault(dst, []).append((url, text if text and text.strip() else f"({kind})"))
     return found
 
 

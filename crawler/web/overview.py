@@ -131,7 +131,9 @@ def thinned(values: Sequence[float]) -> list[float]:
 
 
 def binned(sheet: Sheet, column: str, told: Histogram) -> list[tuple[str, int]]:
-    """The pages in each bin, counted by SQLite."""
-    number = " + ".join(f"({column} >= {edge})" for edge in told.edges)
-    counted = dict(sheet.rows(f"SELECT {number}, count(*) FROM page WHERE {column} >= 0 GROUP BY 1"))  # noqa: S608 - of constants
-    return [(name, counted.get(i, 0)) for i, name in enumerate(told.names)] if counted else []
+    """The pages in each bin, counted along the column's index."""
+    lows, highs = (0, *told.edges), (*told.edges, 1 << 62)
+    counts = [f"SELECT {i}, count(*) FROM page WHERE {column} >= {low} AND {column} < {high}"  # noqa: S608 - of constants
+              for i, (low, high) in enumerate(zip(lows, highs, strict=True))]  # fmt: skip
+    counted = dict(sheet.rows(" UNION ALL ".join(counts)))
+    return [(name, counted[i]) for i, name in enumerate(told.names)] if any(counted.values()) else []

@@ -62,36 +62,41 @@ class Sheet:
         with self._lock:
             if self._whose != (whose := identity(reader.db)):  # another file in its place, or hosts were purged
                 self._forget(whose)
-            while self._take(reader) and time.monotonic() < until:
-                pass
-            latest, pages = reader.one(STANDING) or (0, 0)
-            self.missing = max(0, latest - self._mark)
-            if not self.missing and pages != self._db.execute("SELECT count(*) FROM page").fetchone()[0]:
-                self._read_anew(whose)
+            pages = self._look(reader)
+            while self.missing and time.monotonic() < until:
+                self._take(reader)
+                pages = self._look(reader)
+            known = self._db.execute("SELECT count(*) FROM page").fetchone()[0]
+            if not self.missing and known != pages and time.monotonic() >= self._anew_at:
+                self._anew_at = time.monotonic() + AGAIN  # something became a page, or is none any more, and was not fetched
+                self._forget(whose)
+                self._look(reader)
 
-    def _read_anew(self, whose: str) -> None:
-        """Something became a page, or is none any more, without having been fetched."""
-        if time.monotonic() >= self._anew_at:
-            self._anew_at = time.monotonic() + AGAIN
-            self.missing = self._mark
-            self._forget(whose)
+    def _look(self, reader: Reader) -> int:
+        """How much is missing now, and how many pages the file says it has."""
+        latest, pages = reader.one(STANDING) or (0, 0)
+        self.missing = max(0, latest - self._mark)
+        return int(pages)
 
     def _forget(self, whose: str) -> None:
         self._db.executescript("DELETE FROM page; DELETE FROM tick; DELETE FROM answer")
         self._whose, self._mark = whose, 0
 
-    def _take(self, reader: Reader) -> bool:
-        """The next attempts; whether there may be more."""
+    def _take(self, reader: Reader) -> None:
+        """The next attempts: all of them, or none."""
         new = reader.db.execute(NEW, (self._mark, BATCH)).fetchall()
         ticks, answers = Counter(row[1] // TICK_MS for row in new), Counter[tuple[int, str]]()
         for _, _, outcome, status, reason, *_ in new:
             if outcome not in ("robots", "sitemap"):
                 answers[status or 0, "" if status else reason or ""] += 1
         self._db.execute("BEGIN")
-        self._db.executemany("DELETE FROM page WHERE id = ?", [(row[5],) for row in new if not row[6]])
-        self._db.executemany(PUT, [(row[5], *row[7:]) for row in new if row[6]])
-        self._db.executemany(TICK, list(ticks.items()))
-        self._db.executemany(ANSWER, [(*answer, n) for answer, n in answers.items()])
-        self._db.execute("COMMIT")
+        try:
+            self._db.executemany("DELETE FROM page WHERE id = ?", [(row[5],) for row in new if not row[6]])
+            self._db.executemany(PUT, [(row[5], *row[7:]) for row in new if row[6]])
+            self._db.executemany(TICK, list(ticks.items()))
+            self._db.executemany(ANSWER, [(*answer, n) for answer, n in answers.items()])
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
         self._mark = new[-1][0] if new else self._mark
-        return len(new) == BATCH

@@ -1,7 +1,7 @@
 -- What `crawler serve` keeps of a crawl file in a private database while it runs: pages as rows that can be sorted by any
 -- column, and the attempts summed up. Ids are those of `url`; nothing is NULL, so that each order is one.
 
-PRAGMA journal_mode = OFF;
+PRAGMA journal_mode = MEMORY;
 PRAGMA cache_size = -65536;       -- 64 MiB; what is more goes to a temporary file
 
 CREATE TABLE page (
