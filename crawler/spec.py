@@ -49,6 +49,11 @@ class CrawlSpec:
         None, "file", "hosts, domains (*.example.org) and networks never to be asked; read again when it changes"
     )
     exclude_host: tuple[str, ...] = _setting((), "host", "one of them: www.example.org, *.example.org or 192.0.2.0/24")
+    requisites: bool = _setting(
+        False,
+        "flag",
+        "also fetch what pages are shown with: style sheets, images, scripts, fonts, media; each is a page one link deeper",
+    )
     max_depth: int | None = _setting(None, "links", "least number of links from a seed")
     max_pages: int | None = _setting(None, "pages", "rows in `pages` over the whole crawl, never exceeded")
     max_pages_per_host: int | None = _setting(None, "pages", "the same for each host; the rest is skipped as `limit`")

@@ -163,6 +163,11 @@ FOLLOWED = frozenset(
     {"a", "area", "frame", "iframe", "redirect", "refresh", "next", "prev", "alternate", "canonical", "seed", "sitemap"}
 )
 """Link kinds that are followed (CONTRACT §2); the others are edges only."""
+REQUISITES = frozenset(
+    """stylesheet css script img icon apple-touch-icon mask-icon manifest source video audio track embed object
+    modulepreload""".split()  # noqa: SIM905
+)
+"""Kinds of what a page is shown with, followed when `requisites` is set."""
 
 
 @record

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.mirror.css import rewritten
 from crawler.mirror.names import another, file_of, href, key
+from crawler.parse.css import rewritten
 from crawler.url import canonical
 from tests.commands import Done, sh
 from tests.conftest import Serve

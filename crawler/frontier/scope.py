@@ -32,6 +32,7 @@ class Scope:
     def __init__(self, spec: CrawlSpec, seeds: Sequence[Place], exclusions: Exclusions = NOBODY) -> None:
         self._kind = spec.scope
         self.follows = spec.sitemaps != "only"  # whether links of pages are followed
+        self.requisites = spec.requisites  # whether what they are shown with is
         self._depth = spec.max_depth
         self._include = tuple(re.compile(p) for p in spec.include)
         self._exclude = tuple(re.compile(p) for p in spec.exclude)

@@ -11,7 +11,7 @@ from crawler.frontier import politeness
 from crawler.frontier.scope import Scope, same_site
 from crawler.text import without_userinfo
 from crawler.url import InvalidUrl, canonical, split
-from crawler.visit import FOLLOWED, Extract, Outcome, Visit
+from crawler.visit import FOLLOWED, REQUISITES, Extract, Outcome, Visit
 from storage.links import Judged, Links, Verdict
 from storage.model import BodyRow, FetchRow, LinkRow, Place, Settlement
 from storage.text import to_json
@@ -25,6 +25,7 @@ KEPT_HEADERS = frozenset(
 """Response headers that are stored (FAULTS V4): what archives, audits and revisits need; never a cookie."""
 HEADERS_MOST = 16 * 1024  # bytes of the stored header blob (FAULTS H5)
 _STEPS = {kind: 0 if kind == "refresh" else 1 for kind in FOLLOWED}  # what following an edge adds to the depth
+_ALL_STEPS = {**_STEPS, **dict.fromkeys(REQUISITES, 1)}  # with what pages are shown with
 USABLE_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -108,7 +109,7 @@ def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: in
 
 def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
     """The edges of a page. ``closed``: why none of them is followed."""
-    steps = [_STEPS.get(kind) for kind in links.kinds]
+    steps = list(map((_ALL_STEPS if scope.requisites else _STEPS).get, links.kinds))
     verdicts = scope.judge_all(links, steps)
     for n, rel in enumerate(links.rels):
         if steps[n] is not None and (closed or (rel is not None and "nofollow" in rel.split())):

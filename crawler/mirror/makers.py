@@ -7,9 +7,10 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from crawler.mirror import css, rewrite
+from crawler.mirror import rewrite
 from crawler.mirror.files import Files, Page
 from crawler.mirror.names import file_of, href
+from crawler.parse.css import rewritten
 from crawler.parse.markdown import bracketed
 from crawler.parse.mime import HTML
 from crawler.report.markup import Safe, foreign, joined, tag
@@ -46,7 +47,7 @@ class Mirror:
                 return None
             return become(url) + "".join(link.partition("#")[1:])
 
-        return css.rewritten(body.decode("latin-1"), other).encode("latin-1", "replace")
+        return rewritten(body.decode("latin-1"), other).encode("latin-1", "replace")
 
     def raw(self, page: Page, body: bytes, note: str) -> bytes:
         return body

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from crawler.mirror.css import rewritten
+from crawler.parse.css import rewritten
 from crawler.parse.markdown import markdown
 from crawler.parse.values import refresh, srcset
 from crawler.url import InvalidUrl, canonical, split

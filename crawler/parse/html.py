@@ -72,6 +72,8 @@ def read(
     page.headers(headers)
     mime = media.sniff(content_type, body)
     if mime not in media.HTML:
+        if mime == "text/css":
+            page.style_sheet(body[:MAX_HTML])
         return page.finish(packed, mime=mime, charset=from_header(content_type), size=len(body)), None
     text, charset = decode(body[:MAX_HTML], content_type)
     tree = _parse(text)
@@ -141,6 +143,13 @@ class _Page:
             if edges.full:
                 break
         edges.full |= len(nodes) > MAX_EXAMINED
+
+    def style_sheet(self, body: bytes) -> None:
+        """What it imports, and what it shows: images, fonts."""
+        from crawler.parse.css import urls  # many a worker never meets one
+
+        for href, imports in urls(body):
+            self._edges.add(href, "stylesheet" if imports else "css", None, None, _clean)
 
     def finish(self, packed: Packed, *, mime: str, charset: str | None, size: int) -> Extract:
         marks = ["html"] * (mime in media.HTML and size > MAX_HTML) + ["links"] * self._edges.full

@@ -20,7 +20,7 @@ KEPT_WAYS = 100_000  # hop paths that are remembered
 LONGEST_WAY = 50  # hops of a path that are spelled out
 HOPS = {"redirect": "R", "refresh": "R", "frame": "E", "iframe": "E", "sitemap": "M"}
 """Heritrix's letters for how a URL was found; anything else is a link, L."""
-EMBEDDED = frozenset({"img", "script", "stylesheet", "icon", "source", "video", "audio", "track", "embed", "object"})
+EMBEDDED = frozenset({"img", "script", "stylesheet", "css", "icon", "source", "video", "audio", "track", "embed", "object"})
 
 LATEST = "SELECT coalesce(max(id), 0) FROM main.fetch"
 ALL_URLS = "CREATE TEMP VIEW chosen AS SELECT id FROM main.url"
