@@ -36,6 +36,7 @@ MATRIX = (("P", 11), ("H", 20), ("U", 11), ("R", 13), ("T", 5), ("O", 6), ("D", 
 ROOT = Path(__file__).resolve().parent.parent
 FAULT_TABLE = ROOT / "docs/faults.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINKING = [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("seeds/*.md")]
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n)?^```(?P<kind>sh|console|python|sql|toml)\n(?P<code>.*?)^```$",
                    re.M | re.S)
 SHORT = {"--delay 0.1": "", "crawler crawl ": "crawler crawl --delay 0.02 ", 'contact="': 'delay=0.02, contact="',
@@ -161,7 +162,7 @@ def test_every_row_of_the_fault_matrix_is_answered() -> None:
     assert [row for row, state in fault_rows().items() if "not held" in state] == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", sorted({*LINKING}), ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     """A link to a file of the checkout finds it, and its heading."""
     text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.M | re.S)
@@ -172,6 +173,13 @@ def test_links_lead_somewhere(path: Path) -> None:
             headings = re.findall(r"^#+ (.*)$", found.read_text("utf-8"), re.M)
             anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, f"{target}#{anchor}"
+
+
+def test_every_page_is_listed() -> None:
+    """docs/index.md leads to every page of docs/; some pages are parts of others, and decisions have a list of their own."""
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/index.md").read_text("utf-8")))
+    below = {"conformance-html.md", "conformance-http.md", "performance-notes.md", "index.md"}
+    assert {path.name for path in ROOT.glob("docs/*.md")} - below == listed
 
 
 def test_no_merge_is_left_half_done() -> None:
