@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -105,8 +105,8 @@ async def run_async(
         changed = changes(spec, last.spec) if last else {}
         rescope = not _tops(changed).isdisjoint(SCOPE_SETTINGS) or _shorter(exclude, last)
         rescope |= last is not None and "sitemaps" not in last.spec  # of a version that knew of none
-        for name, (before, now) in changed.items():
-            note(f"changed from now on: {name} {_word(before, name)} -> {_word(now, name)}")
+        for sentence in told(changed):
+            note(sentence)
         if last and rescheduled(spec, last):
             await sqlite.reschedule(first_wait(spec), now=clock.wall())
         asked = replace(spec, seeds=tuple(dict.fromkeys(p.url for p in places)))  # canonical: who logs in is not stored
@@ -167,6 +167,12 @@ def first_wait(spec: CrawlSpec) -> int | None:
     """Milliseconds from a URL's first visit to its second; None: there is none."""
     found = policy(spec.revisit)
     return None if found is None else ms(found.shortest)
+
+
+def told(changed: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    """Settings that have changed, in words."""
+    for name, (before, now) in changed.items():
+        yield f"changed from now on: {name} {_word(before, name)} -> {_word(now, name)}"
 
 
 def _word(value: Any, name: str) -> str:

@@ -6,7 +6,7 @@ Who is meant is said in SQL, as an expression over a view; it is read by a conne
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ COLUMNS = {
     "failures": "SELECT * FROM failures LIMIT 0",
     "urls": "SELECT * FROM urls LIMIT 0",
 }
+PAGES = "u.outcome = 'page'"
 NOT_SINCE = " AND u.id NOT IN (SELECT url FROM fetch WHERE at > :since)"
 
 
@@ -104,6 +105,13 @@ def _change(
 
 def _those(view: str, where: str, column: str = "id") -> str:
     return f"SELECT {column} FROM {view} WHERE (\n{where}\n)"  # noqa: S608 - whoever runs it cannot write
+
+
+def outside(reader: Reader, scope: Scope) -> Iterator[Place]:
+    """Pages that the scope does not admit."""
+    for _, *parts in reader.query(PLACES + PAGES)[1]:
+        if not scope.judge(place := Place(*parts)).admit:
+            yield place
 
 
 def chosen(reader: Reader, view: str, where: str) -> list[int]:

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.__main__", "crawler.cli", "crawler.cli.*", "crawler.web", "crawler.web.*"),
     ("crawler.mirror.copy", "crawler.mirror.makers", "crawler.mirror.files"),
     ("crawler.report", "crawler.report.*", "crawler.indexing"),
-    ("crawler.differences", "crawler.reextract"),
+    ("crawler.differences", "crawler.reextract", "crawler.rescope"),
     ("crawler", "crawler.api", "crawler.revise"),
     ("crawler.control",),
     ("crawler.engine",),

@@ -19,6 +19,7 @@ COMMANDS = {
     "retry": "crawler.cli.recrawl",
     "block": "crawler.cli.recrawl",
     "diff": "crawler.cli.diff",
+    "rescope": "crawler.cli.rescope",
     "reextract": "crawler.cli.reextract",
     "fetch": "crawler.cli.fetch",
     "status": "crawler.cli.status",
