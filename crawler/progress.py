@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class Seen:
     """What a run was answered: how many answers of each class (0: none came), and the last errors as (reason, URL)."""
 
     def __init__(self) -> None:
-        self.answers: Counter[int] = Counter()
+        self.answers = [0] * 10
         self.errors: deque[tuple[str, str]] = deque(maxlen=ERRORS)
 
     def add(self, visit: Visit, outcome: Outcome) -> None:
@@ -76,9 +76,9 @@ class Snapshot:
         }
 
 
-def classes(answers: Mapping[int, int]) -> dict[str, int]:
-    """Counts by class of status as they are named: ``2xx``, ``none``."""
-    return {f"{n}xx" if n else "none": answers[n] for n in sorted(answers, key=lambda n: n or 10)}
+def classes(answers: Sequence[int]) -> dict[str, int]:
+    """Counts by class of status as they are named, as far as there are any: ``2xx``, ``none``."""
+    return {f"{n}xx" if n else "none": answers[n] for n in (*range(1, 10), 0) if answers[n]}
 
 
 class Meter:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from crawler.frontier.load import Load
+from crawler.frontier.load import Load, Slow, load_of
+from crawler.frontier.politeness import Standing
 from crawler.progress import Meter, bound_by, estimate
 from crawler.spec import CrawlSpec
 from storage.model import Counts
+from tests.benches import ask, bench_of, row
 
 BUSY = Load(fetching=3, hosts=3)
 
@@ -45,3 +47,18 @@ def test_the_rate_is_that_of_the_last_half_minute() -> None:
     meter.add(0.0, 0)
     assert meter.add(10.0, 1000) == 100.0
     assert meter.add(70.0, 1060) == 1.0
+
+
+def test_each_host_is_in_one_place() -> None:
+    """Ready, waiting for its clock, or busy; the slowest are those that are asked least often, blocked ones included."""
+    bench, hosts = bench_of(ready=1, waiting=2, busy=2, blocked=1, idle=0)
+    hosts["waiting"].delay, hosts["busy"].standing = 5.0, Standing(latency=0.4)
+    ask(bench, 0.0)  # of 'ready', which has nothing more to ask then
+    bench.feed(hosts["ready"], [(0.0, row(99, hosts["ready"]))])
+    hosts["ready"].busy, hosts["waiting"].next_at, hosts["busy"].busy = 0, 9.0, 1
+    bench.block(hosts["blocked"], 30.0)
+    found = load_of(bench, 1.0, fetching=1, paused="")
+    assert (found.hosts, found.ready, found.waiting, found.busy) == (4, 1, 2, 1)
+    assert (found.resting, found.shortest, found.longest) == (2, 1.0, 5.0)
+    assert found.slowest == (Slow("blocked", 1.0, 0.0, 29.0), Slow("waiting", 5.0, 0.0, 0.0), Slow("busy", 1.0, 0.4, 0.0),
+                             Slow("ready", 1.0, 0.0, 0.0))

@@ -41,25 +41,36 @@ class Load:
 
 def load_of(bench: Workbench, now: float, *, fetching: int, paused: str) -> Load:
     """One pass over the hosts in hand, about 1 µs each."""
-    turns = [(host, host.ready_at()) for host in bench.hosts.values()]
-    asked = [(host, at) for host, at in turns if at is not None]
-    resting = [host for host, at in asked if at > now]
-    delays = [host.delay for host in resting]
-    busy = sum(host.busy > 0 for host, _ in turns)
-    waiting = sum(not host.busy for host in resting)
-    free = sum(not host.busy for host, _ in asked)
-    found = (_slow(host, now) for host, at in turns if host.busy or at is not None)
+    asked = ready = waiting = busy = 0
+    met, delays = [], []
+    for host in bench.hosts.values():
+        at = host.ready_at()
+        rests = at is not None and at > now
+        if at is not None:
+            asked += 1
+        elif not host.busy:
+            continue
+        met.append(host)
+        if rests:
+            delays.append(host.delay)
+        if host.busy:
+            busy += 1
+        elif rests:
+            waiting += 1
+        else:
+            ready += 1
+    slowest = nlargest(SLOWEST, met, key=lambda h: (max(h.delay, h.blocked_until - now), h.standing.latency))
     return Load(
         fetching=fetching,
-        hosts=len(asked),
+        hosts=asked,
         resting=len(delays),
         shortest=min(delays, default=0.0),
         longest=max(delays, default=0.0),
         paused=paused,
-        ready=free - waiting,
+        ready=ready,
         waiting=waiting,
         busy=busy,
-        slowest=tuple(nlargest(SLOWEST, found, key=lambda s: (max(s.delay, s.blocked), s.latency))),
+        slowest=tuple(_slow(host, now) for host in slowest),
     )
 
 
