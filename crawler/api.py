@@ -21,6 +21,7 @@ from crawler.exclude_file import ExcludeFile
 from crawler.fetch.addresses import literal
 from crawler.fetch.tls import late_authorities
 from crawler.frontier.exclusions import BadExclusion, listed
+from crawler.hosts import PACE
 from crawler.log import exposed, log
 from crawler.parse.pool import ParsePool
 from crawler.revisit import NEVER, policy
@@ -37,7 +38,10 @@ from storage.store import StoreUnreadable
 
 __all__ = ["Ending", "Stop", "crawl", "run", "run_async"]
 
-RULES = ("scope", "include", "exclude", "exclude_file", "exclude_host", "max_depth", "max_pages_per_host", "robots", "sitemaps")
+RULES = (
+    "scope", "include", "exclude", "host", "exclude_file", "exclude_host", "max_depth", "max_pages_per_host", "robots",
+    "sitemaps",
+)  # fmt: skip
 SCOPE_SETTINGS = (*RULES, *BUDGET_SETTINGS)
 
 
@@ -155,7 +159,8 @@ def _differences(name: str, before: Any, now: Any) -> dict[str, tuple[Any, Any]]
 
 
 def _tops(changed: Iterable[str]) -> set[str]:
-    return {name.partition(".")[0].replace("-", "_") for name in changed}
+    """The settings; of the hosts' tables, those that admit and refuse."""
+    return {name.partition(".")[0].replace("-", "_") for name in changed if name.rpartition(".")[2] not in PACE}
 
 
 def rescheduled(spec: CrawlSpec, last: RunInfo) -> bool:

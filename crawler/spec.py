@@ -6,15 +6,19 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from crawler import extraction
+from crawler.hosts import SETTINGS, Hosts, Table
 from crawler.revisit import policy
+from crawler.settings import BadSpec, typed
 from crawler.text import anonymous, discreet
 from storage.model import Budgets
+
+__all__ = ["BadSpec", "CrawlSpec", "from_mapping", "from_toml"]
 
 VERSION = "0.1.0"
 TOKEN = "poolcrawl"  # noqa: S105 - the product token robots.txt files name (RFC 9309 §2.2.1)
@@ -22,10 +26,6 @@ SITEMAPS = ("follow", "only", "ignore")
 BUDGET_SETTINGS = ("host_budget", "other_host_budget", "query_budget", "other_query_budget")
 SCOPES = ("page", "prefix", "host", "domain", "any")
 UNSTORED = ("header", "proxy")  # settings whose values the file does not hold in full
-
-
-class BadSpec(ValueError):
-    """A setting is unknown, of the wrong type or out of range; the message says which and what would do."""
 
 
 def _setting(default: Any, unit: str, text: str) -> Any:
@@ -108,6 +108,9 @@ class CrawlSpec:
     )
     header: tuple[str, ...] = _setting((), "'K: V'", "sent to the seeds' origins only")
     proxy: str | None = _setting(None, "URL", "HTTP proxy for everything; it hides addresses from the address guard")
+    host: Mapping[str, Any] = _setting(
+        {}, "table", "settings of single hosts, in a spec file: [host.\"www.example.org\"] or [host.\"*.example.org\"]"
+    )
     extract: Mapping[str, Any] = _setting(
         {}, "NAME=SELECTOR", "a field for `data`, such as price='span.price::text'; NAME[]= for a list of all matches"
     )
@@ -121,6 +124,24 @@ class CrawlSpec:
     def __post_init__(self) -> None:
         for name, problem in self._problems():
             raise BadSpec(f"{name.replace('_', '-')}: {problem}")
+        if self.host:
+            for table in Hosts(self.host).tables.values():
+                self._check(table)
+
+    def _check(self, table: Table) -> None:
+        """A host's settings are held to the rules of the spec's. Raises BadSpec."""
+        try:
+            there = replace(self, host={}, **table.settings)
+        except BadSpec as error:
+            name, _, problem = str(error).partition(": ")
+            key = next(key for key, (option, _) in SETTINGS.items() if option == name.replace("-", "_"))
+            raise BadSpec(f"{table.where}.{key}: {problem}") from None
+        if there.per_host > self.address_limit:
+            most = f"per-ip allows {self.address_limit} to one address; set that as well"
+            raise BadSpec(f"{table.where}.connections: {there.per_host}, and {most}")
+        if there.delay < self.address_delay:
+            least = f"ip-delay keeps {self.address_delay:g} s between two requests to one address; set that as well"
+            raise BadSpec(f"{table.where}.delay: {there.delay:g} s, and {least}")
 
     def _problems(self) -> list[tuple[str, str]]:
         return self._out_of_range() + self._ill_formed() + list(extraction.problems(self.extract))
@@ -212,7 +233,14 @@ class CrawlSpec:
             other_host=self.other_host_budget,
             query=self.query_budget,
             other_query=self.other_query_budget,
+            special=Hosts(self.host).budget if self.host else None,
         )
+
+    @property
+    def most_per_host(self) -> int:
+        """Connections open at once to any one host."""
+        own: list[int] = [table.settings.get("per_host", 1) for table in Hosts(self.host).tables.values()]
+        return max(self.per_host, *own, 1)
 
     @property
     def extractors(self) -> tuple[str, ...]:
@@ -284,27 +312,8 @@ def from_mapping(options: Mapping[str, Any]) -> CrawlSpec:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             raise BadSpec(f"unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        clean[name] = _typed(key, str(known[name].type), value)
+        clean[name] = typed(key, str(known[name].type), value)
     return CrawlSpec(**clean)
-
-
-def _typed(key: str, wanted: str, value: Any) -> Any:
-    if value is None and "None" in wanted:
-        return None
-    if wanted.startswith("Mapping"):
-        if not isinstance(value, Mapping):
-            raise BadSpec(f"{key}: must be a table, not {value!r}")
-        return {str(k): list(v) if isinstance(v, tuple) else v for k, v in value.items()}
-    if wanted.startswith("tuple"):
-        values = [value] if isinstance(value, str) else value
-        if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
-            raise BadSpec(f"{key}: must be a list of strings, not {value!r}")
-        return tuple(values)
-    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-    base = wanted.partition(" ")[0]
-    if isinstance(value, bool) != (base == "bool") or not isinstance(value, kinds[base]):
-        raise BadSpec(f"{key}: must be {'a number' if base == 'float' else base}, not {value!r}")
-    return float(value) if isinstance(value, int) and base == "float" else value
 
 
 def from_toml(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ named tuple: a frozen dataclass takes four times as long to make.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
@@ -118,6 +118,16 @@ class HostRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HostBudget:
+    """The budget of one host's own: ``urls`` in place of what holds for its like (None: that; 0: no limit), and so many below
+    each of ``paths``. ``where``: the name of the setting."""
+
+    where: str
+    urls: int | None = None
+    paths: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Budgets:
     """How much a store admits before it calls a thing a trap."""
 
@@ -126,6 +136,7 @@ class Budgets:
     other_host: int = 50_000  # of any other
     query: int = 50_000  # URLs of one path with the same set of query keys, on a seed's host
     other_query: int = 1_000  # on any other
+    special: Callable[[str], HostBudget | None] | None = None  # by a host's name; None: no host has one
 
 
 BUDGETS = Budgets()

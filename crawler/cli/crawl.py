@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from crawler.cli.errors import say
-from crawler.cli.options import files, given, read_seeds, spec_options
+from crawler.cli.options import files, merged, read_seeds, spec_options
 from crawler.cli.run import Manner, run_options, start
 from crawler.spec import UNSTORED, BadSpec, CrawlSpec, from_mapping, from_toml
 
@@ -42,7 +42,7 @@ def crawl(
     """
     settings = from_toml(toml) if toml else {}
     manner = manner.given_in(settings)
-    settings |= given(options)
+    settings = merged(settings, options)
     settings["seeds"] = unique(read_seeds(list(seeds) or _listed(settings.get("seeds", []))))
     spec = from_mapping(settings)
     if not spec.seeds:
@@ -68,7 +68,7 @@ def resumed(file: Path, options: dict[str, Any]) -> CrawlSpec:
         say(
             f"note: the values of header {', '.join(missing)} are not stored in the file; give --header again to send them"
         )
-    return from_mapping(stored | given(options))
+    return from_mapping(merged(stored, options))
 
 
 @click.command()

@@ -21,8 +21,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def spec_options(command: F) -> F:
-    """Decorate a command with an option for every setting of the spec but the seeds. Unset ones arrive as None."""
-    for setting in reversed([f for f in fields(CrawlSpec) if f.name != "seeds"]):
+    """Decorate a command with an option for every setting of the spec but seeds and hosts' tables. Unset ones are None."""
+    for setting in reversed([f for f in fields(CrawlSpec) if f.name not in ("seeds", "host")]):
         command = _option(setting)(command)
     return command
 
@@ -73,6 +73,18 @@ def _pairs(context: click.Context, option: click.Parameter, typed: tuple[str, ..
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """Only what was typed."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items() if v is not None and v != ()}
+
+
+def merged(settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Settings with what was typed in their place; it also wins over the tables of hosts, which is said."""
+    from crawler.cli.errors import say
+    from crawler.hosts import given_way
+
+    typed = given(options)
+    tables, gone = given_way(settings.get("host"), typed)
+    for key in gone:
+        say(f"note: {key} gives way to the command line")
+    return settings | typed | ({"host": tables} if tables else {})
 
 
 def read_seeds(arguments: Sequence[str]) -> list[str]:

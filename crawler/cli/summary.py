@@ -29,7 +29,7 @@ ASK = '  ask it: crawler query {file} "SELECT url, status, title FROM pages LIMI
 REASONS = """SELECT outcome, reason, count(*) FROM url WHERE outcome IN ('failure', 'skipped')
 GROUP BY outcome, reason ORDER BY 3 DESC"""  # reads all of a file: 1 s for ten million URLs
 BUDGETS = """SELECT h.name, u.detail, count(*) FROM url u JOIN host h ON h.id = u.host
-WHERE u.outcome = 'skipped' AND u.reason IN ('limit', 'trap') AND u.detail LIKE 'over --%'
+WHERE u.outcome = 'skipped' AND u.reason IN ('limit', 'trap') AND u.detail LIKE 'over %'
 GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 5"""
 
 

@@ -92,7 +92,7 @@ class FetchPool:
     async def __aenter__(self) -> Self:
         self._connector = aiohttp.TCPConnector(
             limit=self._spec.connections,
-            limit_per_host=self._spec.per_host,
+            limit_per_host=self._spec.most_per_host,
             keepalive_timeout=60,
             use_dns_cache=False,
             resolver=self._resolver,

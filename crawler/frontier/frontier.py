@@ -16,6 +16,7 @@ from crawler.fetch.robots import Robots
 from crawler.frontier import network, optout, politeness, settling
 from crawler.frontier.blame import Blame, charged_to
 from crawler.frontier.exclusions import Exclusions
+from crawler.frontier.hosts import HostSpecs
 from crawler.frontier.load import Load, load_of
 from crawler.frontier.lookups import Lookups, Resolve
 from crawler.frontier.network import Network, Whose
@@ -43,6 +44,7 @@ class Frontier:
         self, spec: CrawlSpec, store: Store, scope: Scope, resolve: Resolve, clock: Clock, begun: Begun
     ) -> None:
         self.spec = spec
+        self._specs = HostSpecs(spec)
         self.scope = scope
         self.clock = clock
         self._times = Times(clock)
@@ -60,7 +62,7 @@ class Frontier:
             {name: self._times.mono(at, politeness.CRAWL_DELAY_MOST) for name, at in begun.addresses.items()},
         )
         self._revisit = policy(spec.revisit)
-        self._supply = Supply(spec, store, scope, self.bench, clock, begun)
+        self._supply = Supply(self._specs, store, scope, self.bench, clock, begun)
         self.pages = begun.counts.pages
         self.fetching = 0
         self.unsettled = 0
@@ -135,7 +137,7 @@ class Frontier:
     def _conduct(self, visit: Visit, outcome: Outcome) -> None:
         """What the outcome means for the host's next turns."""
         host, now = visit.handle[0], self.clock.now()
-        base = politeness.base_delay(self.spec, host.crawl_delay, host.name)
+        base = politeness.base_delay(self._specs.at(host.name), host.crawl_delay, host.name)
         host.standing = host.standing.after(outcome, base, blocked=host.blocked_until > now)
         block = politeness.block_of(outcome, host.standing, self.clock.wall() / 1000)
         if block is not None:
@@ -144,7 +146,7 @@ class Frontier:
 
     def _pace(self, host: Host, visit: Visit) -> None:
         """The host's delay as it is now; it counts from this visit on."""
-        host.delay = politeness.delay_of(self.spec, host.crawl_delay, host.standing, host.name)
+        host.delay = politeness.delay_of(self._specs.at(host.name), host.crawl_delay, host.standing, host.name)
         if visit.handle[0] is host and visit.sent_at is not None:
             host.next_at = max(host.next_at, visit.sent_at + host.delay)
 
@@ -204,7 +206,7 @@ class Frontier:
             home.crawl_delay = max(
                 (d for r in asked if (d := r.crawl_delay(self.spec.token)) is not None), default=None
             )
-            home.closed = politeness.closed(self.spec, home.crawl_delay, home.name)
+            home.closed = politeness.closed(self._specs.at(home.name), home.crawl_delay, home.name)
             self._pace(home, visit)
         self.bench.robots_known(errand, state)
 
@@ -228,15 +230,17 @@ class Frontier:
     def change(self, spec: CrawlSpec) -> None:
         """Other delays and limits from now on; of those that `crawler.orders` lets a running crawl change."""
         now, before, self.spec = self.clock.now(), self.spec, spec
+        self._specs.change(spec)
         self._supply.change(spec)
         self.limit_reached = spec.max_pages is not None and self.pages >= spec.max_pages
         if spec.max_rate != before.max_rate:
             self._next_slot = now
         self.bench.pace_addresses(spec.address_delay, now)
         for host in self.bench.hosts.values():
-            host.most = spec.max_pages_per_host
-            host.closed = politeness.closed(spec, host.crawl_delay, host.name)
-            self.bench.pace(host, politeness.delay_of(spec, host.crawl_delay, host.standing, host.name), now)
+            at = self._specs.at(host.name)
+            host.most = at.max_pages_per_host
+            host.closed = politeness.closed(at, host.crawl_delay, host.name)
+            self.bench.pace(host, politeness.delay_of(at, host.crawl_delay, host.standing, host.name), now)
         if spec.exclude != before.exclude:
             self.scope.refuse(spec.exclude)
             self.bench.excluded = self._excluded

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from publicsuffixlist import PublicSuffixList
 
 from crawler.frontier.exclusions import NOBODY, Exclusions
+from crawler.frontier.hosts import HostSpecs
 from crawler.frontier.traps import SHALLOW, trapped
 from crawler.spec import CrawlSpec
 from crawler.url import MAX_LENGTH, is_address, objection
@@ -17,9 +20,24 @@ from storage.links import NOTED, Links, Verdict
 from storage.model import Place
 
 _KEPT = 100_000  # origins whose standing is remembered: about 30 MB at worst
-
-
 ADMITTED = Verdict(True)
+SIFTED = Verdict(True)  # an origin's standing: it is in, but for what include and exclude say of each URL
+
+
+class Filters(NamedTuple):
+    """The include and exclude of a host, and the names people know them by."""
+
+    include: tuple[re.Pattern[str], ...]
+    included: str
+    exclude: tuple[tuple[re.Pattern[str], str], ...]
+
+    def refusal(self, url: str) -> Verdict | None:
+        for pattern, name in self.exclude:
+            if pattern.search(url):
+                return Verdict(False, "exclude", f"matches {name} {pattern.pattern}")
+        if self.include and not any(pattern.search(url) for pattern in self.include):
+            return Verdict(False, "include", f"matches no {self.included}")
+        return None
 
 
 class Scope:
@@ -34,9 +52,8 @@ class Scope:
         self.follows = spec.sitemaps != "only"  # whether links of pages are followed
         self.requisites = spec.requisites  # whether what they are shown with is
         self._depth = spec.max_depth
-        self._include = tuple(re.compile(p) for p in spec.include)
-        self._exclude = tuple(re.compile(p) for p in spec.exclude)
-        self._filters = bool(self._include or self._exclude)
+        self._specs = HostSpecs(spec)
+        self._sieves: dict[str, Filters | None] = {}  # by host
         self.exclusions = exclusions
         self.widened = False
         self._seeds: set[str] = set()
@@ -68,15 +85,16 @@ class Scope:
     def refuse(self, patterns: Sequence[str]) -> None:
         """The regular expressions that refuse a URL from now on; whether what was refused belongs to the crawl now has to
         be judged again."""
-        self._exclude = tuple(re.compile(p) for p in patterns)
-        self._filters = bool(self._include or self._exclude)
+        self._specs.change(replace(self._specs.spec, exclude=tuple(patterns)))
+        self._sieves.clear()
+        self._standing.clear()
         self.widened = True
 
     def judge(self, place: Place) -> Verdict:
         """The verdict on a place as `crawler.url` splits it. Seeds are exempt from scope, include, exclude and traps,
         but not from who is excluded altogether."""
         standing = self._standing.get(place.origin) or self._consider(place)
-        plain = standing is ADMITTED and not self._filters and len(place.origin) + len(place.path) <= MAX_LENGTH
+        plain = standing is ADMITTED and len(place.origin) + len(place.path) <= MAX_LENGTH
         if plain and (place.path.count("/") < SHALLOW or trapped(place.path) is None):
             return ADMITTED
         return self._closer(place, standing)
@@ -101,8 +119,8 @@ class Scope:
     def _whole(self, origin: str, host: str) -> Verdict | None:
         """The verdict on every path of an origin that is no trap by itself; None: they have to be looked at."""
         standing = self._standing.get(origin) or self._consider(Place(origin, host, "/"))
-        if standing is ADMITTED:
-            return None if self._filters else ADMITTED
+        if standing is ADMITTED or standing is SIFTED:
+            return None if standing is SIFTED else ADMITTED
         return standing if isinstance(standing, Verdict) and origin not in self._homes else None
 
     def reaches(self, origin: str, host: str) -> bool:
@@ -110,7 +128,7 @@ class Scope:
         if self._kind == "page" or self._depth == 0:
             return False
         standing = self._standing.get(origin) or self._consider(Place(origin, host, "/"))
-        return standing is ADMITTED or not isinstance(standing, Verdict)
+        return not isinstance(standing, Verdict) or standing.admit
 
     def _closer(self, place: Place, standing: Verdict | tuple[str, ...]) -> Verdict:
         if problem := objection(place):
@@ -121,9 +139,7 @@ class Scope:
             return ADMITTED
         if not isinstance(standing, Verdict):
             standing = ADMITTED if place.path.startswith(standing) else self._outside(place)
-        if standing is not ADMITTED:
-            return standing
-        return self._filtered(place)
+        return self._filtered(place) if standing.admit else standing
 
     def _consider(self, place: Place) -> Verdict | tuple[str, ...]:
         """What holds for every path of this origin."""
@@ -137,12 +153,13 @@ class Scope:
             return Verdict(False, *problem)
         if why := self.exclusions.host(top.host):
             return Verdict(False, "exclude", why)
+        inside = SIFTED if self._filters(top.host) else ADMITTED
         if self._kind == "any":
-            return ADMITTED
+            return inside
         key = _key(self._kind, top)
         if key not in self._keys or self._kind == "page":
             return self._outside(top)
-        return tuple(sorted(self._folders[key])) if self._kind == "prefix" else ADMITTED
+        return tuple(sorted(self._folders[key])) if self._kind == "prefix" else inside
 
     def _outside(self, place: Place) -> Verdict:
         if self._kind == "page":
@@ -154,13 +171,26 @@ class Scope:
             return Verdict(False, "scope", f"the path is not below a seed's folder on {key}")
         return Verdict(False, "scope", f"host {key} is not a seed's host")
 
+    def _filters(self, host: str) -> Filters | None:
+        """Those of a host; None: it has none."""
+        if host not in self._sieves:
+            if len(self._sieves) >= _KEPT:
+                self._sieves.clear()
+            self._sieves[host] = self._filters_of(host)
+        return self._sieves[host]
+
+    def _filters_of(self, host: str) -> Filters | None:
+        spec = self._specs.at(host)
+        if not spec.include and not spec.exclude:
+            return None
+        everywhere, named = self._specs.spec.exclude, self._specs.named
+        exclude = [(re.compile(p), "--exclude" if p in everywhere else named(host, "exclude")) for p in spec.exclude]
+        return Filters(tuple(map(re.compile, spec.include)), named(host, "include"), tuple(exclude))
+
     def _filtered(self, place: Place) -> Verdict:
-        url = place.url
-        for pattern in self._exclude:
-            if pattern.search(url):
-                return Verdict(False, "exclude", f"matches --exclude {pattern.pattern}")
-        if self._include and not any(pattern.search(url) for pattern in self._include):
-            return Verdict(False, "include", "matches no --include")
+        filters = self._filters(place.host)
+        if filters and (refusal := filters.refusal(place.url)):
+            return refusal
         problem = trapped(place.path)
         return Verdict(False, "trap", problem) if problem else ADMITTED
 

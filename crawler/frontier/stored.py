@@ -56,6 +56,7 @@ def host_of(
         closed=politeness.closed(spec, crawl_delay, row.name),
         pages=row.pages,
         most=spec.max_pages_per_host,
+        limit=spec.per_host,
         robots={o.origin: _robots(o, times, (rules or {}).get(o.origin)) for o in row.origins if o.status is not None},
     )
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from crawler.clock import Clock, ms
+from crawler.frontier.hosts import HostSpecs
 from crawler.frontier.newcomers import Newcomers
 from crawler.frontier.scope import Scope
 from crawler.frontier.settling import judged
@@ -35,9 +36,9 @@ class Supply:
     """Feeds a workbench. `round` reads what is wanted, `settled` is told of each commit, `sleep` waits for news."""
 
     def __init__(
-        self, spec: CrawlSpec, store: Store, scope: Scope, bench: Workbench, clock: Clock, begun: Begun
+        self, specs: HostSpecs, store: Store, scope: Scope, bench: Workbench, clock: Clock, begun: Begun
     ) -> None:
-        self._spec = spec
+        self._specs, self._spec = specs, specs.spec
         self._store = store
         self._scope = scope
         self._bench = bench
@@ -46,7 +47,7 @@ class Supply:
         self._rested_at = clock.now() if begun.resumed else None
         asked = {name: self._times.mono(at) for name, at in begun.newcomers.items()}
         exempt = {seed.host for seed in begun.seeds}
-        self._newcomers = Newcomers(spec.new_hosts_per_hour, exempt, asked)
+        self._newcomers = Newcomers(self._spec.new_hosts_per_hour, exempt, asked)
         self._out: dict[int, int] = {}  # id of a URL handed out and not settled -> its host's id
         self._settling: set[int] | None = None  # ids settled while the store is being read
         self._parked: dict[str, tuple[int, float]] = {}  # hosts with nothing due now -> id, and when to look again
@@ -272,12 +273,13 @@ class Supply:
                 host.more = False
                 self._fruitless = 0
                 await self._store.refuse(host.id, "exclude", host.barred or "")
-        if self._spec.max_pages_per_host is None:
+        if not self._specs.counted:
             return
-        most = self._spec.max_pages_per_host
-        for host in [h for h in self._bench.hosts.values() if h.pages >= most and (h.more or h.newcomers())]:
+        spent = [h for h in self._bench.hosts.values() if h.most is not None and h.pages >= h.most]
+        for host in [h for h in spent if h.more or h.newcomers()]:
             self._bench.only_revisits(host)
-            await self._store.refuse(host.id, "limit", f"max-pages-per-host {most}", revisits=False)
+            limit = self._specs.named(host.name, "max_pages").removeprefix("--")
+            await self._store.refuse(host.id, "limit", f"{limit} {host.most}", revisits=False)
 
     async def _feed_rows(self) -> None:
         """Fill the windows of hosts that run low, in one read for all of them."""
@@ -309,7 +311,7 @@ class Supply:
     async def _take(self, row: HostRow) -> Host:
         """Bring a host into hand; one that is excluded only for its queue to be refused."""
         rules = await rules_of(row, self._spec.token)
-        host = host_of(row, self._spec, self._times, rested_at=self._rested_at, rules=rules)
+        host = host_of(row, self._specs.at(row.name), self._times, rested_at=self._rested_at, rules=rules)
         self._bench.add(host)
         if why := self._scope.exclusions.host(host.name):
             self._bench.bar(host, why, self._clock.now())

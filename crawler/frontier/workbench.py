@@ -83,6 +83,7 @@ class Host:
     closed: str = ""  # why all of its URLs are refused
     pages: int = 0
     most: int | None = None  # pages, over the whole crawl
+    limit: int | None = None  # requests open at once; None: the workbench's
     busy: int = 0  # requests open
     unsent: int = 0  # of these, not on the wire yet: the clock has not started
     tries: int = 0  # of these, sent while it was doubtful
@@ -210,7 +211,7 @@ class Workbench:
     def place(self, host: Host) -> None:
         """Put the host where it belongs now; an older entry of it becomes void."""
         host.stamp += 1
-        limit = 1 if host.standing.probation else self.limits.per_host
+        limit = 1 if host.standing.probation else host.limit or self.limits.per_host
         if host.busy >= limit or (host.unsent and host.delay > 0):
             return  # busy: comes back by sent() or release()
         ready = host.ready_at()
