@@ -6,7 +6,8 @@ Who is meant is said in SQL, as an expression over a view; it is read by a conne
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from crawler.spec import BadSpec, CrawlSpec
 from storage import again
 from storage.model import Place
 from storage.reader import Reader, open_reader
+from storage.text import to_json
 from storage.transaction import transaction
 from storage.writing import writing
 
 PLACES = """SELECT u.id, o.name, h.name, u.path FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host
 WHERE """
 VISITED = "u.outcome IN ('page', 'redirect', 'failure')"
+THOSE = "u.id IN (SELECT value FROM json_each(:those))"
 COLUMNS = {
     "pages": "SELECT * FROM pages LIMIT 0",
     "failures": "SELECT * FROM failures LIMIT 0",
@@ -31,6 +34,7 @@ COLUMNS = {
 }
 PAGES = "u.outcome = 'page'"
 NOT_SINCE = " AND u.id NOT IN (SELECT url FROM fetch WHERE at > :since)"
+FAILED = "SELECT id FROM urls WHERE outcome = 'failure' AND url IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,46 +69,49 @@ def recrawl(
             return Again(again.recrawl(db, ids, asked, now=now, sitemaps=where is None), outside=outside)
 
 
-def _visited(spec: CrawlSpec, reader: Reader, where: str | None, older: float | None, now: int) -> tuple[list[int], int]:
+def _visited(spec: CrawlSpec, reader: Reader, where: str | None, older: float | None, now: int) -> tuple[Sequence[int], int]:
     """Ids of what is meant, and how many more the scope of now does not admit."""
-    which = VISITED if where is None else f"u.id IN ({_those('pages', where)})"
-    since = {"since": now - round((older or 0) * 1000)}
-    rows = rows_of(reader, PLACES + which + (NOT_SINCE if older is not None else ""), where, "pages", since)
-    scope = Scope(spec, reader.seeds(), exclusions(spec, reader))
-    ids = [id_ for id_, *place in rows if scope.judge(Place(*place)).admit]
-    return ids, len(rows) - len(ids)
+    those = None if where is None else chosen(reader, "pages", where)
+    sql = PLACES + (VISITED if those is None else THOSE) + ("" if older is None else NOT_SINCE)
+    about = {"those": to_json(those), "since": now - round((older or 0) * 1000)}
+    scope, outside = Scope(spec, reader.seeds(), exclusions(spec, reader)), 0
+    ids = array("q")
+    for id_, *place in reader.query(sql, about)[1]:
+        if scope.judge(Place(*place)).admit:
+            ids.append(id_)
+        else:
+            outside += 1
+    return ids, outside
 
 
 def retry(file: Path, where: str | None, *, now: int) -> int:
     """Make failures due again, all or those of which ``where`` is true; how many. Raises as `recrawl` does."""
-    which = "SELECT id FROM urls WHERE outcome = 'failure'"
-    if where is not None:
-        which += f" AND url IN ({_those('failures', where, 'url')})"
-    return _change(file, which, where, "failures", lambda db, ids: again.retry(db, ids, now=now))
+
+    def meant(reader: Reader) -> list[int]:
+        urls = chosen(reader, "failures", where or "true", "url")
+        return [id_ for (id_,) in reader.query(FAILED, (to_json(urls),))[1]]
+
+    return _change(file, meant, lambda db, ids: again.retry(db, ids, now=now))
 
 
 def block(file: Path, where: str, why: str) -> int:
     """Keep URLs out, whatever links to them: those of which ``where`` is true in view `urls`; how many."""
-    return _change(file, _those("urls", where), where, "urls", lambda db, ids: again.block(db, ids, why))
+    return _change(file, lambda r: chosen(r, "urls", where), lambda db, ids: again.block(db, ids, why))
 
 
 def unblock(file: Path, where: str, *, now: int) -> int:
     """Take that back; how many URLs it concerned."""
-    return _change(file, _those("urls", where), where, "urls", lambda db, ids: again.unblock(db, ids, now=now))
+    return _change(file, lambda r: chosen(r, "urls", where), lambda db, ids: again.unblock(db, ids, now=now))
 
 
 def _change(
-    file: Path, which: str, where: str | None, view: str, change: Callable[[sqlite3.Connection, list[int]], int]
+    file: Path, meant: Callable[[Reader], Sequence[int]], change: Callable[[sqlite3.Connection, Sequence[int]], int]
 ) -> int:
     with writing(file) as db:
         with open_reader(file) as reader:
-            ids = [row[0] for row in rows_of(reader, which, where, view)]
+            ids = meant(reader)
         with transaction(db):
             return change(db, ids)
-
-
-def _those(view: str, where: str, column: str = "id") -> str:
-    return f"SELECT {column} FROM {view} WHERE (\n{where}\n)"  # noqa: S608 - whoever runs it cannot write
 
 
 def outside(reader: Reader, scope: Scope) -> Iterator[Place]:
@@ -114,20 +121,13 @@ def outside(reader: Reader, scope: Scope) -> Iterator[Place]:
             yield place
 
 
-def chosen(reader: Reader, view: str, where: str) -> list[int]:
-    """Ids of the rows of a view of which ``where`` is true. Raises BadSpec."""
-    return [row[0] for row in rows_of(reader, _those(view, where), where, view)]
-
-
-def rows_of(
-    reader: Reader, sql: str, where: str | None, view: str, parameters: dict[str, Any] | None = None
-) -> list[tuple[Any, ...]]:
-    """The rows of a statement around a user's ``where``. Raises BadSpec, in words, with what the view has."""
+def chosen(reader: Reader, view: str, where: str, column: str = "id") -> list[Any]:
+    """What a column says in the rows of a view of which ``where`` is true. A statement of its own: within another one the
+    condition would know that one's names too. Raises BadSpec, in words, with what the view has."""
     try:
-        return list(reader.query(sql, parameters or {})[1])
+        sql = f"SELECT {column} FROM {view} WHERE (\n{where}\n)"  # noqa: S608 - whoever runs it cannot write
+        return [value for (value,) in reader.query(sql)[1]]
     except (sqlite3.Error, sqlite3.Warning) as error:
-        if where is None:
-            raise
         columns = ", ".join(reader.query(COLUMNS[view])[0])
         raise BadSpec(f"--where: {error}, in: {where}\n  it is a condition over the view {view}: {columns}") from None
 

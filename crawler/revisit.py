@@ -15,6 +15,7 @@ from storage.model import Settlement
 
 NEVER, ADAPTIVE = "never", "adaptive"
 SHORTEST, LONGEST = "1d", "32d"  # what 'adaptive' means
+LONGEST_TIME = 1_000 * 365.25 * 86_400.0  # s; times are Unix ms in 64 bits
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
@@ -39,7 +40,10 @@ def seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h|d|w)", text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no time; write it like 90s, 15min, 6h, 7d or 2w")
-    return float(found[1]) * UNITS[found[2]]
+    value = float(found[1]) * UNITS[found[2]]
+    if value > LONGEST_TIME:
+        raise ValueError(f"{text[:20]!r} is longer than 1,000 years")
+    return value
 
 
 def policy(text: str) -> Policy | None:

@@ -23,6 +23,7 @@ RETRY = """UPDATE url SET due_at = :now, attempts = 0, priority = 0
 WHERE id IN (SELECT value FROM json_each(:ids)) AND outcome = 'failure'"""
 BLOCK = """UPDATE url SET due_at = NULL, outcome = 'skipped', reason = 'blocked', detail = :why
 WHERE id IN (SELECT value FROM json_each(:ids)) AND reason IS NOT 'blocked'"""
+UNLINK = "DELETE FROM link WHERE src IN (SELECT value FROM json_each(:ids))"
 UNBLOCK = """UPDATE url SET due_at = iif(depth IS NULL AND role IS NULL, NULL, :now), outcome = NULL, reason = NULL,
   detail = NULL, priority = 0, attempts = 0
 WHERE id IN (SELECT value FROM json_each(:ids)) AND reason = 'blocked'"""
@@ -57,7 +58,8 @@ def retry(db: sqlite3.Connection, ids: Sequence[int], *, now: int) -> int:
 
 
 def block(db: sqlite3.Connection, ids: Sequence[int], why: str) -> int:
-    """Keep URLs out, whatever links to them; how many."""
+    """Keep URLs out, whatever links to them; how many. What was a page there links nowhere any more."""
+    _each(db, UNLINK, ids)
     return _each(db, BLOCK, ids, why=why)
 
 
@@ -73,5 +75,5 @@ def reschedule(db: sqlite3.Connection, wait: int | None, *, now: int) -> None:
 
 
 def _each(db: sqlite3.Connection, sql: str, ids: Sequence[int], **more: Any) -> int:
-    parts = (to_json(ids[at : at + AT_ONCE]) for at in range(0, len(ids), AT_ONCE))
+    parts = (to_json(list(ids[at : at + AT_ONCE])) for at in range(0, len(ids), AT_ONCE))
     return sum(db.execute(sql, {**more, "ids": part}).rowcount for part in parts)

@@ -90,7 +90,7 @@ def apply(db: sqlite3.Connection, memory: Memory, batch: Sequence[Settlement], f
     fetch_ids = _fetches(db, batch, bodies, {i: ids[n] for i, n in owns.items()}, facts)
     _settle(db, batch, fetch_ids, facts.now)
     sitemaps.release(db, batch, facts.limit)
-    db.execute(UNLINK, (to_json([s.url_id for s in batch if s.outcome in LINKING and s.reason is None]),))
+    db.execute(UNLINK, (to_json([s.url_id for s in batch if _unlinks(s)]),))
     bulk.insert(db, LINK, targets.rows_of_edges(ids))
     readmitted = move(db, batch, moving, facts.limit)
     if targets.roles:
@@ -119,6 +119,12 @@ def _name_sitemaps(db: sqlite3.Connection, targets: Targets, ids: Mapping[int, i
     sitemaps.bound(db, {target.host for target in named})
     for target in named:
         memory.known.drop((target.origin, target.path))
+
+
+def _unlinks(s: Settlement) -> bool:
+    """Whether where it led is another matter now, or none: a failure that is tried again says nothing yet."""
+    gone = s.before is not None and s.role is None and s.outcome in ("failure", "skipped")
+    return (s.outcome in LINKING and s.reason is None) or (gone and (s.due_at is None or s.priority is not None))
 
 
 class _Bodies:

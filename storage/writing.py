@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from storage.migrate import prepare
+from storage.migrate import check, prepare
 from storage.purge import finish, locked
 from storage.store import StoreUnreadable
 from storage.trouble import Errors, told
@@ -27,6 +27,8 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
         raise StoreUnreadable(f"{path}: no such file")
     with locked(path), closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
         try:
+            if check(db, path)[2]:
+                raise StoreUnreadable(f"{path} is empty: no crawl has begun in it")
             prepare(db, path)
             db.executescript(PRAGMAS)
             finish(db, path)

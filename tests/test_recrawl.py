@@ -203,7 +203,7 @@ async def test_a_killed_recrawl_goes_on(serve: Serve, crawl_file: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (("recrawl", "--where", "nonsense > 1"), "no such column: nonsense.*view pages: url, status"),
-    (("recrawl", "--where", "1); DELETE FROM url; --"), r"--where: near \";\": syntax error"),
+    (("recrawl", "--where", "1); DELETE FROM url; --"), "--where: You can only execute one statement"),
     (("recrawl", "--where", "1 --"), None),
     (("recrawl", "--older-than", "7"), "'7' is no time; write it like"),
     (("recrawl", "--revisit", "often"), "revisit: 'often' is no time"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import sh
 from tests.conftest import Serve
 from tests.crawls import ask, asked, run
 from tests.test_recrawl import again
@@ -108,3 +109,56 @@ async def test_a_304_nobody_asked_for_is_no_answer(serve: Serve, crawl_file: Pat
     await again(web, crawl_file, robots="ignore")
     assert not {"if-none-match", "x-evil"} & set(web.requests[-1].headers)
     assert ask(crawl_file, "SELECT reason FROM failures") == [("bad_redirect",)]
+
+
+@pytest.mark.parametrize(("command", "where"), [
+    ("recrawl", "host = '127.0.0.1'"), ("recrawl", "path LIKE '/%'"), ("recrawl", "h.name = 'x'"), ("retry", "outcome = 1"),
+    ("retry", "id = :since"), ("recrawl", "url = :since"), ("recrawl", "url = ?")])
+async def test_a_condition_sees_its_view_alone(serve: Serve, crawl_file: Path, command: str, where: str) -> None:
+    """A name that the view has not is an error: one of the statement around the condition would make it another one, which
+    compares each row with each."""
+    web = await serve(Site({"/": page("/a"), "/a": 404}))
+    await run(web, crawl_file)
+    done = sh(command, crawl_file, "--where", where)
+    assert (done.code, "--where: " in done.err, "a condition over the view" in done.err) == (2, True, True), done.err
+    assert ask(crawl_file, STATES) == [(1, 1, 0)]
+
+
+@pytest.mark.parametrize("time", ["9" * 30 + "d", "101000w", "9" * 400 + "s"])
+@pytest.mark.parametrize("option", ["--older-than", "--revisit"])
+async def test_a_time_beyond_reason_is_refused(serve: Serve, crawl_file: Path, option: str, time: str) -> None:
+    """More than 1,000 years are no time that a file can hold."""
+    web = await serve(Site({"/": page()}))
+    await run(web, crawl_file)
+    done = sh("recrawl", crawl_file, option, time)
+    assert (done.code, "1,000 years" in done.err) == (2, True), done.err
+
+
+@pytest.mark.parametrize("arguments", [("recrawl",), ("retry",), ("block", "--where", "1")])
+def test_an_empty_file_stays_empty(crawl_file: Path, arguments: tuple[str, ...]) -> None:
+    """Nothing is made due in a file that holds no crawl, and no crawl is made of it."""
+    crawl_file.touch()
+    done = sh(arguments[0], crawl_file, *arguments[1:])
+    assert (done.code, "is empty" in done.err, crawl_file.stat().st_size) == (2, True, 0), done.err
+
+
+@pytest.mark.parametrize("policy", ["never", "7d"])
+@pytest.mark.parametrize("end", [404, "robots", "blocked"])
+async def test_what_is_no_page_any_more_links_nowhere(serve: Serve, crawl_file: Path, policy: str, end: Any) -> None:
+    """The links of a page that is gone, or closed now, go with it: nobody finds a broken link on a page that is not there.
+    What it linked to stays known, and its body stays in the history."""
+    site = Site({"/": page("/a"), "/a": page("/b", "/none"), "/b": page()})
+    web = await serve(site)
+    await run(web, crawl_file, revisit=policy)
+    assert len(ask(crawl_file, "SELECT * FROM broken_links")) == 1
+    if end == "robots":
+        site["/robots.txt"] = "User-agent: *\nDisallow: /a"
+        change(crawl_file, "UPDATE origin SET robots_until = 0")
+    elif end == "blocked":
+        sh("block", crawl_file, "--where", "url LIKE '%/a'")
+    else:
+        site["/a"] = end
+    await again(web, crawl_file, revisit=policy)
+    assert {src for (src,) in ask(crawl_file, "SELECT src FROM links")} == {web.url("/")}
+    assert ask(crawl_file, "SELECT count(*) FROM pages WHERE url LIKE '%/b'") == [(1,)]
+    assert ask(crawl_file, "SELECT count(*) FROM fetches WHERE outcome = 'page' AND url LIKE '%/a'") == [(1,)]
