@@ -29,6 +29,7 @@ from storage.links import Link, Links
 from storage.model import Place
 from tests.bombs import BOMBS
 from tests.conftest import Serve, long
+from tests.killing import ROOT
 from tests.web import Site, page
 
 MISBEHAVE = "tests.bombs:misbehave"
@@ -497,3 +498,14 @@ def _wait_readable(descriptor: int) -> None:
     import select
 
     assert select.select([descriptor], [], [], 10.0)[0], "still alive 10 s after its parent"
+
+
+async def test_a_module_in_the_current_folder_is_not_ours(serve: Serve, tmp_path: Path) -> None:
+    """A `storage.py` where somebody happens to stand is run by no process of a crawl."""
+    (tmp_path / "storage.py").write_text("import os\nos.mkdir('run')\nraise SystemExit\n")
+    web = await serve(Site({"/": page()}))
+    code = "import sys; sys.argv[0] = 'crawler'; from crawler.__main__ import main; main()"
+    command = [sys.executable, "-P", "-c", code, "crawl", web.url(), "-o", "crawl.db", "--parse-workers", "1"]
+    done = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, capture_output=True, check=False,
+                                   env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, (tmp_path / "run").exists()) == (0, False), done.stderr

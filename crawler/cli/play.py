@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from crawler.child import environment, python
 
 if TYPE_CHECKING:
     from crawler.demo.server import Web
@@ -116,13 +117,11 @@ class _Typed:
 
     async def start(self, arguments: Sequence[str]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "crawler",
-            *arguments,
+            *python("crawler", *arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            env=environment(),
         )
 
     def end(self, child: asyncio.subprocess.Process) -> None:

@@ -8,12 +8,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
+from crawler.child import environment, python
 from crawler.parse import OUT_OF_MEMORY, BadExtractor, wire
 from crawler.visit import Extract
 
@@ -87,11 +87,11 @@ class Worker(asyncio.BufferedProtocol):
         """
         ours, theirs = socket.socketpair()
         self._spare = ours.dup()
-        command = [sys.executable, "-m", "crawler.parse.worker", str(os.getpid()), *extractors]
+        command = python("crawler.parse.worker", str(os.getpid()), *extractors)
         pipe = theirs.fileno()
         held = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # inherited: Ctrl-C must not meet a half-started worker
         try:
-            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=_environment())  # noqa: S603 - our own
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=_ALLOCATOR | environment())  # noqa: S603 - our own
         except BaseException:
             ours.close()
             self._spare.close()
@@ -233,12 +233,6 @@ class Worker(asyncio.BufferedProtocol):
         self._drain()
         self.closed.set_result(None)
         self._owner.died(self, status)
-
-
-def _environment() -> dict[str, str]:
-    """Ours, the allocator's settings where it has none, and our import path: the worker finds what we find."""
-    path = [os.path.abspath(p) for p in sys.path]  # '' is the current directory
-    return {**_ALLOCATOR, **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
 
 
 def _oom_kills() -> int:

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from crawler.child import die_with
 from crawler.parse import OUT_OF_MEMORY, BadExtractor, wire
 from crawler.parse.html import Headers, Packed, read
 from crawler.parse.mime import sniff
@@ -42,7 +43,6 @@ MEMORY = 1 << 30  # bytes of address space
 MAX_DATA = 256 << 10  # bytes of JSON a user's extractor may return
 # Level 3 makes a page 2 % smaller and costs a fifth more (22 µs for 27 kB); so does a new one for each body.
 _compressor = zstd.ZstdCompressor(2)
-_PR_SET_PDEATHSIG = 1
 
 
 class TooMuch(ValueError):
@@ -225,17 +225,9 @@ def _confine(parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # macOS enforces no RLIMIT_AS; there the end of stdin is all that tells of the parent
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        _die_with(parent)
+        die_with(parent)
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")  # if memory runs out, a worker goes first, not the crawl (X2)
-
-
-def _die_with(parent: int) -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
+
+from crawler.child import environment, python
 
 KINDNESS = 10  # of the process, so that a crawl goes first
 
@@ -29,8 +30,9 @@ class Indexer:
         if self.running:
             return
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "crawler", "index", str(self._path),
+            *python("crawler", "index", "--", str(self._path)),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            env=environment(),
         )  # fmt: skip
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, KINDNESS)
