@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from crawler import extraction
 from crawler.hosts import SETTINGS, Hosts, Table
 from crawler.revisit import policy
 from crawler.settings import BadSpec, typed
-from crawler.text import anonymous, discreet
+from crawler.text import anonymous, discreet, near_miss
 from storage.model import Budgets
 
 __all__ = ["BadSpec", "CrawlSpec", "from_mapping", "from_toml"]
@@ -310,8 +309,7 @@ def from_mapping(options: Mapping[str, Any]) -> CrawlSpec:
     for key, value in options.items():
         name = key.replace("-", "_")
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise BadSpec(f"unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise BadSpec(f"unknown setting {key!r}{near_miss(name, known)}")
         clean[name] = typed(key, str(known[name].type), value)
     return CrawlSpec(**clean)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # C0, DEL, C1, bidi controls (FAULTS O1)
 _NAME = re.compile(r"[?&;]([^=&;#?]*)=")  # of a query's parameter
@@ -57,3 +59,9 @@ def anonymous(url: str, mark: str = "") -> str:
 def without_userinfo(text: str) -> str:
     """The text with ``user:password@`` taken out of its URLs: for what is stored (FAULTS U9, V1)."""
     return _USERINFO.sub("", text)
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """" (did you mean …?)" when the word is nearly one of those that are known, else ""."""
+    found = get_close_matches(word, list(known), 1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

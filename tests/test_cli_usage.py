@@ -61,6 +61,19 @@ def test_help_says_a_sentence_of_every_command() -> None:
     assert [about for commands in SECTIONS.values() for about in commands.values() if f"{about}\n" not in out] == []
 
 
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["querry"], "No such command 'querry' (did you mean 'query'?)"),
+    (["xyzzy"], "No such command 'xyzzy'\n"),
+    (["query", "{file}", "broken_links"], "no ready-made question 'broken_links' (did you mean 'broken-links'?); `crawler query"),
+    (["query", "{file}", "SELECT * FROM page"], "no such table: page (did you mean 'pages'?), in: SELECT"),
+    (["query", "{file}", "SELECT * FROM xyzzy"], "no such table: xyzzy, in: SELECT"),
+], ids=lambda v: v if isinstance(v, str) else " ".join(v))
+def test_a_near_miss_is_named(stored: tuple[Path, str], arguments: list[str], said: str) -> None:
+    """A command, question or view that is nearly one that there is: exit 2 and that one's name."""
+    done = sh(*(argument.format(file=stored[0]) for argument in arguments))
+    assert (done.code, said in done.err) == (2, True), done.err
+
+
 def test_help_of_crawl_names_defaults_and_units() -> None:
     """Each option of CONTRACT §1 with its default and unit."""
     out = " ".join(sh("crawl", "--help").out.split())

@@ -10,6 +10,7 @@ import click
 
 from crawler.cli.errors import exit_code
 from crawler.spec import VERSION
+from crawler.text import near_miss
 
 COMMANDS = {
     "crawl": "crawler.cli.crawl",
@@ -62,6 +63,8 @@ SECTIONS = {  # what `--help` says of them, without loading one
         "diff": "what changed between two runs",
         "retry": "make failures due again",
         "block": "keep URLs out of a crawl",
+        "rescope": "apply other rules to all that is known",
+        "reextract": "take fields out of stored pages anew",
         "purge": "remove a host to the last byte",
     },
     "To begin with": {
@@ -81,6 +84,14 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(f"{error.message.rstrip('.')}{near_miss(args[0], COMMANDS)}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))  # of all sections, so that they stand in line

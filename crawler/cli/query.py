@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from crawler.spec import BadSpec
+from crawler.text import near_miss
+
+VIEWS = "SELECT name FROM sqlite_schema WHERE type = 'view' UNION SELECT name FROM sqlite_temp_schema WHERE type = 'view'"
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -75,8 +78,9 @@ def asked(file: Path, sql: str) -> str:
 
             bring_up_to_date(file, graph=True, say=say)
         return QUESTIONS[text].sql
-    if "-" in text and text.replace("-", "").isalpha():
-        raise BadSpec(f"there is no ready-made question {text!r}; `crawler query --list` names them")
+    if re.fullmatch(r"[\w-]+", text):  # no SQL that reads is one word
+        near = near_miss(text.replace("_", "-"), QUESTIONS)
+        raise BadSpec(f"there is no ready-made question {text!r}{near}; `crawler query --list` names them")
     return text
 
 
@@ -96,14 +100,15 @@ def understood(reader: Reader, sql: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, sqlite3.Warning) as error:
-        hint = _hint(str(error), needed, reader.path, reader.outdated)
+        hint = _hint(str(error), needed, reader)
         raise BadSpec(f"SQL: {error}{hint}, in: {sql}") from None
 
 
-def _hint(error: str, needed: str | None, file: Path, outdated: bool) -> str:
+def _hint(error: str, needed: str | None, reader: Reader) -> str:
     """What to do about SQL that names what is not there."""
     if error == f"no such table: {needed}":
-        return f" (it needs the index; run: crawler index {file})"
-    if outdated and error.startswith("no such "):
-        return f" (the file is of an older version, without it; crawler resume {file} brings it up to date)"
-    return ""
+        return f" (it needs the index; run: crawler index {reader.path})"
+    if reader.outdated and error.startswith("no such "):
+        return f" (the file is of an older version, without it; crawler resume {reader.path} brings it up to date)"
+    what, _, name = error.partition(": ")
+    return near_miss(name, (row[0] for row in reader.query(VIEWS)[1])) if what == "no such table" else ""
