@@ -71,11 +71,13 @@ async def test_serve_sql_has_a_deadline(many: Path, sql: str, monkeypatch: pytes
 
 
 async def test_serve_sql_is_capped(many: Path) -> None:
-    """A thousand rows are shown, and said; a value of a gigabyte is refused."""
+    """A thousand rows are shown, and said, of endless ones too; a value of a gigabyte is refused."""
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
     thousands = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2500) SELECT i FROM n"
     async with view(many) as v:
         html = await v.get("/sql", sql=thousands)
         assert len(cells(html, "#rows")) == 1000
+        assert len(cells(await v.get("/sql", sql=endless), "#rows")) == 1000
         assert "first 1,000 rows" in html.css_first("#rows p").text()
         assert (await v.ask(f"/sql.csv?sql={quote(thousands)}"))[1].count("\n") == 2501
         status, text, _ = await v.ask(f"/sql?sql={quote('SELECT zeroblob(1000000000)')}")

@@ -33,7 +33,7 @@ AND (x.outcome = 'redirect' OR x.outcome = 'failure'))"""
 HOP = """SELECT x.id, o.name || x.path, x.outcome, x.reason, f.status, x.due_at IS NOT NULL
 FROM link l JOIN url x ON x.id = l.dst JOIN origin o ON o.id = x.origin LEFT JOIN fetch f ON f.id = x.last
 WHERE l.src = ? AND l.kind = 'redirect' LIMIT 1"""
-WHICH = (("", "all redirects"), ("chains", "that lead to another, or to an error"))
+WHICH = (("", "all redirects"), ("chains", "chains, loops, errors"))
 
 
 def broken(asked: Asked) -> Shown:
@@ -82,7 +82,7 @@ def redirects(asked: Asked) -> Shown:
         values["q"] = like(asked["q"])
     found = part(asked, asked.rows, REDIRECTS, ("u.id",), where=where, values=values)
     rows = [[inside(url), words.answered(status) if status else "", *way(asked, id_)] for id_, url, status in found.rows]
-    columns = (Column("from"), Column("answer", short=True), Column("on the way"), Column("arrives at"))
+    columns = (Column("from"), Column("answer", short=True), Column("on the way"), Column("arrives at", short=True))
     body = joined(
         tag("h1", "Redirects"),
         tag("p", tag("a", "Chains and loops, by SQL", href=address("/sql", name="redirect-chains")), class_="soft"),

@@ -174,10 +174,9 @@ def _text(asked: Asked, number: int) -> Safe | None:
 def _source(url: str, body: Body | None) -> Safe | None:
     if body is None or body.content is None:
         return None
-    ways = tag("a", "whole", href=address("/body", url=url))
     if b"\0" in body.content[:1000]:
-        return section("Body", tag("p", "Its body is no text."), more=ways, id="body")
-    return section("Body", _pre(decoded(body)), more=ways, id="body")
+        return section("Body", tag("p", f"{words.size(len(body.content))} that are no text; crawler show gives them."), id="body")
+    return section("Body", _pre(decoded(body)), more=tag("a", "whole", href=address("/body", url=url)), id="body")
 
 
 def _pre(text: str, kind: str | None = None) -> Safe:

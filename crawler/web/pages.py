@@ -22,7 +22,7 @@ ONLY = (("", "all pages"), ("untitled", "without a title"), ("partly", "not whol
 LIST = """SELECT {key}, id, url, title, status, mime, depth, size, elapsed_ms, partly FROM page
 WHERE {{where}} ORDER BY {{order}}"""
 COUNT = "SELECT count(*) FROM (SELECT 1 FROM page WHERE {} LIMIT 100001)"
-FEW = 2_000
+FEW, WORDS = 2_000, 20
 KINDS = "SELECT mime, count(*) FROM page GROUP BY mime ORDER BY 2 DESC LIMIT 50"
 STATUSES = "SELECT status, count(*) FROM page GROUP BY status ORDER BY 1 LIMIT 50"
 
@@ -49,7 +49,10 @@ def pages(asked: Asked) -> Shown:
 def _where(asked: Asked) -> tuple[list[str], dict[str, Any]]:
     """The conditions that the filters name, and their values."""
     where, values = list[str](), dict[str, Any]()
-    for i, word in enumerate(asked["q"].split()[:8]):
+    found = asked["q"].split()
+    if len(found) > WORDS:
+        raise BadRequest(f"These are more than {WORDS} words.")
+    for i, word in enumerate(found):
         where.append(rf"(url LIKE :q{i} ESCAPE '\' OR title LIKE :q{i} ESCAPE '\')")
         values[f"q{i}"] = like(word)
     for name in ("host", "mime"):
