@@ -96,7 +96,7 @@ async def test_peers_that_hang_or_flood_do_no_harm(serve: Serve, crawl_file: Pat
 @pytest.mark.parametrize("command", [
     ("add", "{file}", "http://127.0.0.1/"), ("resume", "{file}"), ("crawl", "http://127.0.0.1:9/", "-o", "{file}"),
     ("purge", "{file}", "--host", "127.0.1.1", "--yes"), ("recrawl", "{file}"), ("retry", "{file}"),
-    ("block", "{file}", "--where", "1")], ids=lambda c: c[0])
+    ("block", "{file}", "--where", "1"), ("rescope", "{file}", "--max-depth", "3")], ids=lambda c: c[0])
 async def test_d8_who_writes_beside_a_crawl_is_refused(serve: Serve, crawl_file: Path, command: tuple[str, ...]) -> None:
     """Exit code 75, and the crawl goes on: only `control` changes a crawl that runs."""
     web = await serve(Site({"/": Hanging()}))

@@ -179,6 +179,30 @@ async def test_a_lowered_limit_ends_the_crawl_and_is_never_exceeded(serve: Serve
     assert ask(crawl_file, "SELECT count(*) FROM pages") == [(16,)]
 
 
+async def test_a_raised_limit_of_a_host_brings_back_what_it_refused(serve: Serve, crawl_file: Path) -> None:
+    """max-pages-per-host was 3 and the rest is skipped as `limit`; without it, while the crawl runs, all are fetched."""
+    held = Hanging()
+    web = await serve(Site(WIDE), Site({"/": held}))
+    web.handlers[0]["/"] = page(*LINKS, web.url("/", 2))
+    async with crawling(web, crawl_file, scope="any", max_pages_per_host=3) as task:
+        await until(lambda: held.asked and ask(crawl_file, "SELECT count(*) FROM skipped WHERE reason = 'limit'") == [(38,)])
+        await order(crawl_file, "set", settings={"max_pages_per_host": "none"})
+        await until(lambda: ask(crawl_file, "SELECT count(*) FROM pages") == [(41,)])
+        held.go.set()
+        assert (await asyncio.wait_for(task, 10)).state == "complete"
+
+
+async def test_a_rate_can_be_set(serve: Serve, crawl_file: Path) -> None:
+    """max-rate 4 a second instead of one in 50 s: from then on, at once, the gaps are a quarter of a second."""
+    web = await serve(Site(WIDE))
+    async with crawling(web, crawl_file, delay=0.05, max_rate=0.02):
+        await until(lambda: len(web.requests) == 1)
+        await order(crawl_file, "set", settings={"max_rate": 4})
+        since, before = time.monotonic(), len(asked(web))
+        await until(lambda: len(asked(web)) > before + 3)
+    assert min(gaps(web, since)) > 0.2
+
+
 async def test_a_limit_below_what_there_is_ends_a_paused_crawl(serve: Serve, crawl_file: Path) -> None:
     """Nothing more is asked, and the run ends although it is paused."""
     web = await serve(Site(WIDE))
@@ -253,4 +277,6 @@ async def test_d1_what_was_set_survives_kill_9(serve: Serve, crawl_file: Path) -
         await until(lambda: len([r for r in web.requests if r.at > since]) > 2)
         shown = await cli("control", crawl_file)
         assert "host-delay          127.0.1.1=0.6" in shown.out
+        assert "delays of their own: 127.0.1.1=0.6" in sh("status", crawl_file).out
+        assert "its host has a delay of its own: 0.6 s" in sh("explain", crawl_file, web.url()).out
     assert min(gaps(web, since)) >= 0.59

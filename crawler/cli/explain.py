@@ -90,7 +90,7 @@ def explanation(reader: Reader, asked: str) -> Explanation:
         else f"refused: {judged.reason}" + (f" ({judged.detail})" if judged.detail else "")
     )
     found.robots = robots(reader, place, spec)
-    found.control = list(_controlled(reader, place))
+    found.control = list(_controlled(reader, place, spec))
     row = reader.one(ROW, (place.origin, place.path))
     if row is None:
         found.verdict = "never met: no page of this crawl links to it"
@@ -137,13 +137,15 @@ def _known(reader: Reader, found: Explanation, row: tuple[Any, ...], admitted: b
     return found
 
 
-def _controlled(reader: Reader, place: Place) -> Iterator[str]:
-    """What somebody changed while the latest run goes on that concerns this URL: its host's delay, a pause."""
+def _controlled(reader: Reader, place: Place, spec: CrawlSpec) -> Iterator[str]:
+    """What concerns this URL of what somebody changed while the latest run went on, or before: its host's delay, a pause."""
     from crawler.orders import sentence
 
     run = reader.run()
     if run is None:
         return
+    if spec.delay_at(place.host) != spec.delay:
+        yield f"its host has a delay of its own: {spec.delay_at(place.host):g} s"
     for change in reader.changes(run.id):
         if change["name"] == "delay" and change["host"] in (None, place.host):
             yield f"{sentence(change)} at {change['at']}"

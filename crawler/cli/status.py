@@ -41,6 +41,8 @@ def status(file: Path, as_json: bool) -> None:
     click.echo(
         f"  {'connections':<12}{found['connections']:>12,}   reused {found['reused']:,} times, {found['requests']:,} requests"
     )
+    if found["host_delay"]:
+        click.echo(f"  delays of their own: {', '.join(found['host_delay'][:CHANGES])}")
     for change in found["changes"][-CHANGES:]:
         click.echo(f"  changed at {change['at']}: {printable(sentence(change))}")
     for host, what in found["trouble"].items():
@@ -84,5 +86,6 @@ def facts(reader: Reader) -> dict[str, Any]:
         "pid": pid,
         "trouble": reader.trouble(),
         "paused": progress.get("paused") or None,
+        "host_delay": run.spec.get("host_delay", []) if run else [],
         "changes": reader.changes(run.id) if run else [],
     }
