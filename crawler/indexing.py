@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crawler.parse.again import KILLERS
 from crawler.parse.mime import HTML
 from storage.codec import UNREADABLE, unpack
 from storage.indexing import Indexing, Text, Todo
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from crawler.parse.pool import ParsePool
 
 EXTRACTOR = "crawler.parse.text:extract"
-KILLERS = ("timeout", "memory", "crash")  # what a page did to its parse worker in the crawl; it would do it again
 AT_ONCE = 16  # bodies that are unpacked in memory
 LONG = 1_000  # requests; who waits for more is told
 

@@ -46,7 +46,7 @@ def reextract(spec: CrawlSpec, file: Path, where: str | None, progress: Progress
     began = time.time_ns() // 1_000_000
     with writing(file) as db:
         with open_reader(file) as reader:
-            wanted = None if where is None else frozenset(chosen(reader, "pages", where))
+            wanted = pages.everything(reader.db) if where is None else sorted(chosen(reader, "pages", where))
             report = asyncio.run(_all(reader.db, db, spec, wanted, progress))
         now = time.time_ns() // 1_000_000
         with transaction(db):
@@ -56,22 +56,20 @@ def reextract(spec: CrawlSpec, file: Path, where: str | None, progress: Progress
 
 
 async def _all(
-    stored: sqlite3.Connection, db: sqlite3.Connection, spec: CrawlSpec, wanted: frozenset[int] | None, progress: Progress
+    stored: sqlite3.Connection, db: sqlite3.Connection, spec: CrawlSpec, wanted: Sequence[int], progress: Progress
 ) -> Reextracted:
     """Batch after batch: the workers have the next one while this one is stored."""
-    report, after = Reextracted(), 0
-    total = stored.execute(pages.COUNT).fetchone()[0] if wanted is None else len(wanted)
+    report, total = Reextracted(), len(wanted)
     storing: asyncio.Future[None] | None = None
     async with ParsePool(spec.parsers, *spec.extractors) as pool:
-        while batch := pages.take(stored, after):
-            after = batch[-1].id
-            batch = [page for page in batch if wanted is None or page.id in wanted]
+        while wanted:
+            batch, wanted = pages.take(stored, wanted)
             parsing = asyncio.gather(*(parsed(pool, Stored(*page[2:])) for page in batch))
             if storing is not None:
                 await storing
             found = _found(batch, await parsing, report)
             storing = asyncio.ensure_future(asyncio.to_thread(pages.put, db, found))
-            progress(report.done + report.kept.total(), total)
+            progress(total - len(wanted), total)
         if storing is not None:
             await storing
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import closing
 from typing import NamedTuple
@@ -15,10 +16,10 @@ PAGES, BYTES = 200, 16 << 20  # a batch: pages, and bytes of their packed bodies
 
 TAKE = """SELECT u.id, f.id, o.name || u.path, f.headers, f.parse, b.codec, b.data
 FROM url u JOIN origin o ON o.id = u.origin JOIN fetch f ON f.id = u.last JOIN body b ON b.id = f.body
-WHERE u.id > ? AND u.outcome = 'page' ORDER BY u.id LIMIT ?"""
+WHERE u.id IN (SELECT value FROM json_each(?)) AND u.outcome = 'page' ORDER BY u.id"""
 PUT = """UPDATE fetch SET title = e.value->>1, charset = e.value->>2, robots = e.value->>3, parse = e.value->>4,
   data = e.value->>5 FROM json_each(?) e WHERE fetch.id = e.value->>0"""
-COUNT = "SELECT count(*) FROM url u JOIN fetch f ON f.id = u.last WHERE u.outcome = 'page' AND f.body IS NOT NULL"
+ALL = "SELECT id FROM url WHERE outcome = 'page' ORDER BY id"
 RAN = """INSERT INTO run (started_at, ended_at, ending, pid, version, spec) VALUES (?, ?, ?, ?, ?, ?)"""
 
 
@@ -45,16 +46,22 @@ class Found(NamedTuple):
     data: str | None
 
 
-def take(db: sqlite3.Connection, after: int) -> list[Kept]:
-    """The pages behind this id, as many as are held in memory at once; none: that was all."""
+def everything(db: sqlite3.Connection) -> list[int]:
+    """Ids of all pages, in their order."""
+    return [id_ for (id_,) in db.execute(ALL)]
+
+
+def take(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[list[Kept], Sequence[int]]:
+    """Of these pages (their ids in order) the first ones that have a body, as many as are held in memory at once; and the ids
+    of those that are left."""
     found, size = [], 0
-    with closing(db.execute(TAKE, (after, PAGES))) as rows:
+    with closing(db.execute(TAKE, (to_json(ids[:PAGES]),))) as rows:
         for page in map(Kept._make, rows):
             found.append(page)
             size += len(page.packed)
             if size > BYTES:
-                break
-    return found
+                return found, ids[bisect_right(ids, page.id) :]
+    return found, ids[PAGES:]
 
 
 def put(db: sqlite3.Connection, found: Sequence[Found]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -61,6 +62,29 @@ async def test_what_moved_is_told_exactly(serve: Serve, crawl_file: Path) -> Non
             assert (row["was_title"], row["title"], row["status"], row["reason"]) == (was, None, 404, "http_404")
         else:
             assert (row["was_title"], row["title"], row["was_status"], row["status"]) == (None, was, None, 200)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_history_is_told_exactly(serve: Serve, crawl_file: Path, seed: int) -> None:
+    """Whatever pages do over five crawls, between any two of them `diff` says what the web itself says of them."""
+    rng = random.Random(seed)
+    site = Changing(30, mute=7)
+    web = await serve(site)
+    await run(web, crawl_file, "/0")
+    states = [{n: site.versions[n] for n in range(30)}]
+    for _ in range(4):
+        for number in rng.sample(range(1, 30), 6):
+            {0: site.gone.add, 1: site.gone.discard, 2: lambda n: site.versions.update([n])}[rng.randrange(3)](number)
+        await again(web, crawl_file)
+        states.append({n: site.versions[n] for n in range(30) if n not in site.gone})
+    for first in range(5):
+        for second in range(first + 1, 5):
+            before, after = states[first], states[second]
+            truth = dict.fromkeys(before.keys() - after.keys(), "gone") | dict.fromkeys(after.keys() - before.keys(), "new")
+            truth |= {n: "changed" for n in before.keys() & after.keys() if before[n] != after[n]}
+            found = await diff(crawl_file, first + 1, second + 1, "--no-links")
+            assert {int(row["url"].rpartition("/")[2]): row["change"] for row in found["changes"]} == truth
+            assert found["counts"]["unchanged"] == len(before.keys() & after.keys()) - list(truth.values()).count("changed")
 
 
 @pytest.mark.parametrize(("before", "after", "change"), [

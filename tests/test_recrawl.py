@@ -16,7 +16,7 @@ from crawler.api import run_async
 from crawler.engine import Ending
 from crawler.fetch.headers import conditions
 from crawler.frontier.politeness import UNKNOWN
-from crawler.revise import recrawl
+from crawler.revise import Again, recrawl
 from crawler.revisit import Policy, policy, schedule, seconds
 from crawler.spec import BadSpec, CrawlSpec
 from crawler.visit import Outcome
@@ -157,6 +157,8 @@ async def test_what_the_scope_no_longer_admits_is_left_alone(serve: Serve, crawl
     web.requests.clear()
     await again(web, crawl_file, exclude=("/[1-6]$",))
     assert not {"/1", "/6"} & set(asked(web))
+    spec = spec_of(web, "/0", exclude=("/[1-6]$",))
+    assert recrawl(spec, crawl_file, None, None, now=1, dry=True) == Again(due=7, outside=6)
     assert ask(crawl_file, STATES) == [(13, 0, 0)]
 
 
