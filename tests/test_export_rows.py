@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from storage.export.parquet import types, write_parquet
+from storage.lock import FileLock
 from tests.commands import EVIL, Done, sh
 from tests.conftest import Serve
 from tests.crawls import ask, run
@@ -121,6 +124,23 @@ async def test_no_format_overwrites(serve: Serve, crawl_file: Path, tmp_path: Pa
     assert (await do("export", crawl_file, target, "--force")).code == 0
     assert [p.name for p in target.parent.iterdir()] == [target.name]
     assert target.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("target", [*(f"x.{ending}" for ending in ENDINGS), "--mirror", "--markdown"])
+async def test_a_crawl_that_runs_is_exported(serve: Serve, crawl_file: Path, tmp_path: Path, target: str) -> None:
+    """The crawl holds the file's lock and is about to commit: every format has what was committed, and the file is as it was."""
+    await crawled(serve, crawl_file)
+    lock = FileLock(crawl_file)
+    lock.acquire()
+    with closing(sqlite3.connect(crawl_file, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("DELETE FROM fetch")
+        place = [target, tmp_path / "out"] if target.startswith("--") else [tmp_path / target]
+        done = await do("export", crawl_file, *place)
+        assert (done.code, done.err.split()[0]) == (0, "4" if "arc" in target or "wacz" in target else "2"), done.err
+        db.execute("ROLLBACK")
+    lock.release()
+    assert ask(crawl_file, "SELECT count(*) FROM fetch") == [(4,)]
 
 
 @pytest.mark.parametrize("dump", OLD, ids=lambda p: p.stem)

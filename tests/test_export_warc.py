@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import hashlib
 import io
@@ -21,7 +22,11 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 from warcio.checker import Checker
 
+from storage import open_reader
+from storage.export.captures import Captures, choose
 from storage.export.surt import surt
+from storage.export.wacz import WaczWriter
+from storage.export.warc import About
 from tests.commands import Done, sh
 from tests.conftest import Serve
 from tests.crawls import run
@@ -198,6 +203,17 @@ async def test_a_wacz_is_whole(serve: Serve, crawl_file: Path, tmp_path: Path) -
 
 def digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def test_a_wacz_that_is_broken_off_says_nothing_more(tmp_path: Path) -> None:
+    """Ctrl-C in the midst of it: nothing is left that would still be written when the file is closed."""
+    with open_reader(restored(OLD[0], tmp_path / "crawl.db")) as reader, io.BytesIO() as out:
+        choose(reader, None)
+        with pytest.raises(KeyboardInterrupt), WaczWriter(out, reader.db, About("1", "a", "b", "c", 0), lambda *_: {}) as writer:
+            writer.put(next(iter(Captures(reader))))
+            raise KeyboardInterrupt
+    del writer
+    gc.collect()
 
 
 @pytest.mark.parametrize(("url", "key"), [  # as the Internet Archive's `surt` has them

@@ -57,15 +57,11 @@ class WaczWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         self._open.__exit__(kind, error, trace)
-        if kind is not None:
-            return  # what there is goes no further
-        self._index()
-        with self._part(PAGES) as out:
-            out.write(b'{"format": "json-pages-1.0", "id": "pages", "title": "All Pages"}\n')
-            for (line,) in self._db.execute(LISTED):
-                out.write(line.encode() + b"\n")
-        self._datapackage()
-        self._zip.close()
+        if kind is None:
+            self._index()
+            self._list()
+            self._datapackage()
+        self._zip.close()  # also of what goes no further: or it would be tried when nobody is there to hear of it
 
     @property
     def written(self) -> dict[str, int]:
@@ -80,6 +76,12 @@ class WaczWriter:
         if capture.outcome == "page" and capture.mime in HTML:
             page = {"id": str(capture.id), "url": capture.url, "ts": stamp, "title": capture.title or capture.url}
             self._db.execute(LIST, (json.dumps(page),))
+
+    def _list(self) -> None:
+        with self._part(PAGES) as out:
+            out.write(b'{"format": "json-pages-1.0", "id": "pages", "title": "All Pages"}\n')
+            for (line,) in self._db.execute(LISTED):
+                out.write(line.encode() + b"\n")
 
     def _index(self) -> None:
         """Blocks of sorted lines, and the first line of each, so that one look-up reads one block."""
