@@ -83,10 +83,8 @@ async def test_answers_go_to_those_who_asked(pool: ParsePool) -> None:
         deed = "segv" if n % 40 == 7 else "fine"
         page = await pool.parse(b"<a href=/%d>" % n, f"http://h.test/{deed}?{n}", HTML)
         assert page.digest == hashlib.sha256(b"<a href=/%d>" % n).digest()
-        if deed == "segv":
-            assert (page.parse, page.links) == ("crash", ())
-        else:
-            assert (page.parse, [e.url for e in page.links]) == (None, [f"http://h.test/{n}"])
+        assert page.parse == ("crash" if deed == "segv" else None)
+        assert [e.url for e in page.links] == [f"http://h.test/{n}"]
 
     tasks = [asyncio.create_task(one(n)) for n in range(200)]
     await asyncio.sleep(0)  # all are handed in, some are in the pipes
@@ -295,6 +293,14 @@ async def test_an_extractor_that_fails_costs_its_data_only(pool: ParsePool, deed
     assert page.parse.startswith(reason)
     assert "\n" not in page.parse
     assert (len(page.links), page.data, pool.deaths) == (2, {}, 0)
+
+
+@pytest.mark.parametrize(("deed", "reason"), [("segv", "crash"), ("abort", "crash")])
+async def test_an_extractor_that_ends_its_worker_costs_its_data_only(pool: ParsePool, deed: str, reason: str) -> None:
+    """The page is parsed once more without it: its links, its title and its language are not lost to a slow selector."""
+    page = await pool.parse(PAGE, f"http://h.test/{deed}", HTML)
+    assert (page.parse, len(page.links), page.title, page.data) == (reason, 2, "t", {})
+    assert (kept(page, PAGE), pool.deaths) == (True, 1)
 
 
 async def test_an_extractor_cannot_touch_the_pipe(pool: ParsePool) -> None:

@@ -109,8 +109,9 @@ class Markdown:
         lines = [[flat(self._run(cell, depth)).replace("|", "\\|") for cell in row] for row in cells]
         for caption in node.css("caption"):
             yield from self.blocks(caption, depth)
-        padded = [f"| {' | '.join([*line, *[''] * (width - len(line))])} |" for line in lines]
-        yield "\n".join([padded[0], f"|{' --- |' * width}", *padded[1:]])
+        lines[0] += [""] * (width - len(lines[0]))  # of the others a reader fills up what is missing
+        head, *rest = [f"| {' | '.join(line)} |" for line in lines]
+        yield "\n".join([head, f"|{' --- |' * width}", *rest])
 
     # --- within a line ---
 

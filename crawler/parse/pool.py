@@ -122,7 +122,7 @@ class ParsePool:
         if self._closing.is_set():
             raise RuntimeError("the pool is closed")
         answer = asyncio.get_running_loop().create_future()
-        job = Job((url, content_type, tuple(headers)), body, answer, sitemap=sitemap)
+        job = Job((url, content_type, tuple(headers)), body, answer, sitemap=sitemap, extract=bool(self._extractors))
         self._waiting.append(job)
         self._feed()
         return await job.answer
@@ -186,13 +186,15 @@ class ParsePool:
         job = jobs[0]
         if fault is None and not job.killed:
             job.killed = True
-        elif job.reason is None:
-            job.reason = fault or "crash"
+        elif job.extract:
+            job.extract, job.reason = False, fault or "crash"
+        elif job.parse:
+            job.parse, job.reason = False, fault or "crash"
         else:  # not even packing went well: do without
             from crawler.parse.worker import keep
 
             jobs.popleft()
-            job.settle(keep(job.body, job.page[1], job.reason))
+            job.settle(keep(job.body, job.page[1], job.reason or "crash"))
 
     # --- starting ---
 

@@ -32,7 +32,8 @@ _TIMEOUTS = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One page handed in. ``reason``: why it is only packed any more. ``killed``: it lost a worker to a SIGKILL."""
+    """One page handed in. What costs a worker is left out then, and ``reason`` says why: first ``extract``, then ``parse``;
+    what is left is packed. ``killed``: it lost a worker to a SIGKILL."""
 
     page: tuple[str, str | None, tuple[tuple[str, str], ...]]
     body: bytes
@@ -40,9 +41,11 @@ class Job:
     reason: str | None = None
     killed: bool = False
     sitemap: bool = False
+    extract: bool = False
+    parse: bool = True
 
     def request(self) -> bytes:
-        header = {"page": self.page, "parse": self.reason is None, "sitemap": self.sitemap}
+        header = {"page": self.page, "parse": self.parse, "extract": self.extract, "sitemap": self.sitemap}
         return wire.frame(header, len(self.body))
 
     def settle(self, extract: Extract) -> None:

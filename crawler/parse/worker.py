@@ -189,7 +189,8 @@ def _serve(inbox: BinaryIO, outbox: int, names: Sequence[str]) -> None:
         body = inbox.read(binary)
         sitemap = request["sitemap"]
         _arm(SITEMAP_CPU if sitemap else CPU, WALL)
-        found = work(body, *request["page"], extractors=extractors, parse=request["parse"], sitemap=sitemap)
+        asked = extractors if request["extract"] else ()
+        found = work(body, *request["page"], extractors=asked, parse=request["parse"], sitemap=sitemap)
         answer = wire.answer(found, wire.MAX_SITEMAP if sitemap else wire.MAX_ANSWER)
         _arm(0, 0)
         _write(outbox, answer)
