@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
 import tomllib
+from collections import Counter
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from crawler.api import _tops
 from crawler.frontier import politeness
 from crawler.frontier.hosts import HostSpecs
 from crawler.frontier.scope import Scope
@@ -25,7 +28,7 @@ from tests.commands import QUICK, cli
 from tests.conftest import Serve
 from tests.crawls import ask, run
 from tests.settlements import NOW, first, judge, link, page, queue, start
-from tests.web import Site
+from tests.web import Request, Site
 from tests.web import page as html
 
 TOML = """
@@ -171,7 +174,8 @@ def test_the_command_line_wins() -> None:
 
 
 def special(name: str) -> HostBudget | None:
-    return HostBudget('host."a.test"', 6, (("/cal/", 2), ("/cal/2026/", 1))) if name == "a.test" else None
+    paths = (("/cal/", 2), ("/cal/2026/", 1))
+    return {"a.test": HostBudget('host."a.test"', None, paths), "c.test": HostBudget('host."c.test"', 1)}.get(name)
 
 
 async def test_a_path_has_a_budget(tmp_path: Path) -> None:
@@ -190,10 +194,11 @@ async def test_a_path_has_a_budget(tmp_path: Path) -> None:
         ]
     async with SqliteStore(tmp_path / "crawl.db") as store:
         await start(store, budgets=Budgets(special=special))
-        await store.commit([page(await first(store, "/x"), link("/cal/4"), link("/y"), link("/z"), link("/zz"))], now=NOW)
-        assert ask(store.path, "SELECT url, detail FROM skipped WHERE url IN ('http://a.test/cal/4', 'http://a.test/zz')") == [
+        mine = [link("/cal/4"), link("/y"), link("/y", host="c.test"), link("/z", host="c.test")]
+        await store.commit([page(await first(store, "/x"), *mine)], now=NOW)
+        assert ask(store.path, "SELECT url, detail FROM skipped WHERE url LIKE '%4' OR url LIKE '%z' ORDER BY url") == [
             ("http://a.test/cal/4", cal),
-            ("http://a.test/zz", 'over host."a.test".budget 6'),
+            ("http://c.test/z", 'over host."c.test".budget 1'),
         ]
     async with SqliteStore(tmp_path / "crawl.db") as store:  # raised, and judged again
         await start(store, budgets=Budgets(special=lambda name: HostBudget("h", 0, (("/cal/", 4),))))
@@ -219,6 +224,30 @@ async def test_hosts_are_treated_as_their_tables_say(serve: Serve, crawl_file: P
         ("exclude", 'matches host."127.0.1.1".exclude /3$'),
         ("limit", 'host."127.0.1.1".max_pages 4'),
     ]
+
+
+async def test_connections_of_a_host(serve: Serve, crawl_file: Path) -> None:
+    """One host is asked over two connections at once, as its table says, the other over one."""
+    open_now, most = Counter[str](), Counter[str]()
+
+    async def slow(request: Request) -> str:
+        open_now[request.host] += 1
+        most[request.host] = max(most[request.host], open_now[request.host])
+        await asyncio.sleep(0.02)
+        open_now[request.host] -= 1
+        return html(*(f"/{n}" for n in range(6)))
+
+    web = await serve(slow, slow)
+    tables = {"127.0.1.1": {"connections": 2}}
+    await run(web, crawl_file, web.url(), web.url(host=2), host=tables, max_depth=1, robots="ignore")
+    assert (most["127.0.1.1"], most["127.0.1.2"]) == (2, 1)
+
+
+def test_a_changed_pace_is_no_reason_to_judge_again() -> None:
+    """Delays and connections of hosts admit and refuse nothing: a file of ten million URLs is not gone through for them."""
+    pace = ['host."a.test".delay', 'host."a.test".adaptive', 'host."a.test".connections']
+    assert _tops(pace) == set()
+    assert _tops([*pace, 'host."a.test".path."/x/".budget', "max-depth"]) == {"host", "max_depth"}
 
 
 async def test_tables_are_stored_and_their_changes_named(serve: Serve, crawl_file: Path, tmp_path: Path) -> None:
