@@ -58,21 +58,20 @@ def reextract(spec: CrawlSpec, file: Path, where: str | None, progress: Progress
 async def _all(
     stored: sqlite3.Connection, db: sqlite3.Connection, spec: CrawlSpec, wanted: Sequence[int], progress: Progress
 ) -> Reextracted:
-    """Batch after batch: the workers have the next one while this one is stored."""
-    report, total = Reextracted(), len(wanted)
-    storing: asyncio.Future[None] | None = None
+    """Batch after batch: the workers have one while the one before is stored."""
+    report, total, found = Reextracted(), len(wanted), list[Found]()
     async with ParsePool(spec.parsers, *spec.extractors) as pool:
         while wanted:
             batch, wanted = pages.take(stored, wanted)
-            parsing = asyncio.gather(*(parsed(pool, Stored(*page[2:])) for page in batch))
-            if storing is not None:
-                await storing
-            found = _found(batch, await parsing, report)
-            storing = asyncio.ensure_future(asyncio.to_thread(pages.put, db, found))
+            extracts, _ = await asyncio.gather(_parsed(pool, batch), asyncio.to_thread(pages.put, db, found))
+            found = _found(batch, extracts, report)
             progress(total - len(wanted), total)
-        if storing is not None:
-            await storing
+        await asyncio.to_thread(pages.put, db, found)
     return report
+
+
+async def _parsed(pool: ParsePool, batch: Sequence[Kept]) -> Sequence[Extract]:
+    return await asyncio.gather(*(parsed(pool, Stored(*page[2:])) for page in batch))
 
 
 def _found(batch: Sequence[Kept], extracts: Sequence[Extract], report: Reextracted) -> list[Found]:
