@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # C0, DEL, C1, bidi controls (FAULTS O1)
+_UNSAFE = re.compile(  # C0, DEL, C1, bidi controls (FAULTS O1); halves of characters, which no stream takes
+    "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _NAME = re.compile(r"[?&;]([^=&;#?]*)=")  # of a query's parameter
 _VALUE = re.compile(r"[^&;#\s]*")
 _SECRET = re.compile(

@@ -152,3 +152,19 @@ async def test_o3_a_stored_body_is_text(known: tuple[Path, str]) -> None:
         assert text.startswith("<title>")
         assert (await v.ask(f"/body?url={quote(root + 'first', safe='')}"))[0] in (200, 404)
         assert (await v.ask("/body?url=http://never.test/"))[0] == 404
+
+
+@pytest.mark.parametrize("path", [
+    "/pages?after=[99999999999999999999,1]", '/pages?after=["%5Cud800",1]', "/broken?before=[1e400,1]", "/pages?q=%00",
+    "/failures?after=[9999999999999999999999]", "/skipped?after=[%22%5Cudfff%22]"])  # fmt: skip
+async def test_serve_answers_what_nobody_holds_with_words(known: tuple[Path, str], path: str) -> None:
+    """Numbers and characters in an address that SQLite cannot hold: a page or a sentence, never 500."""
+    async with view(known[0]) as v:
+        assert (await v.ask(path))[0] in (200, 400)
+
+
+async def test_serve_takes_forms_of_its_own(known: tuple[Path, str]) -> None:
+    """What is no form of the view starts nothing."""
+    async with view(known[0]) as v:
+        status, text, _ = await v.ask("/index", "POST", **{"Content-Type": "multipart/form-data"})
+        assert (status, "no form of this view" in text) == (400, True)

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import resource
 import shutil
 from pathlib import Path
 from urllib.parse import quote
@@ -59,7 +60,8 @@ async def test_serve_sql_writes_nothing(copy: Path, tmp_path: Path, sql: str) ->
 @pytest.mark.parametrize("sql", [
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n",
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT i FROM n ORDER BY i",
-    "SELECT count(*) FROM links a, links b, links c, links d, links e"])  # fmt: skip
+    "SELECT count(*) FROM links a, links b, links c, links d, links e",
+    "SELECT instr(zeroblob(60000000), zeroblob(30000000) || x'01')"])  # fmt: skip
 async def test_serve_sql_has_a_deadline(many: Path, sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would take for ever ends with 503 and a sentence, and the next page is there."""
     monkeypatch.setattr(app, "SECONDS", 0.3)
@@ -68,6 +70,20 @@ async def test_serve_sql_has_a_deadline(many: Path, sql: str, monkeypatch: pytes
             status, text, _ = await v.ask(f"/sql?sql={quote(sql)}")
         assert (status, "took too long" in text) == (503, True)
         await v.get("/hosts")
+
+
+@pytest.mark.parametrize(("sql", "words"), [
+    ("SELECT " + ", ".join(["randomblob(60000000)"] * 20), "memory"),
+    (f"SELECT length({'||'.join(['hex(zeroblob(30000000))'] * 2)})", "too big"),
+    ("PRAGMA hard_heap_limit = 100000", ""), ("PRAGMA locking_mode = EXCLUSIVE", "")])  # fmt: skip
+async def test_serve_sql_takes_nothing_from_the_view(many: Path, sql: str, words: str) -> None:
+    """What needs gigabytes is refused with words; what a PRAGMA changes is gone with the answer: the view stands as it was."""
+    async with view(many) as v:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        _, text, _ = await v.ask(f"/sql?sql={quote(sql)}")
+        assert words in text
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+        assert len(cells(await v.get("/pages"))) == 50
 
 
 async def test_serve_sql_is_capped(many: Path) -> None:

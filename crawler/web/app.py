@@ -130,7 +130,10 @@ class Server:
         return handle
 
     async def _index(self, request: web.Request) -> web.Response:
-        back = str((await request.post()).get("back", ""))
+        try:
+            back = str((await request.post()).get("back", ""))
+        except (ValueError, LookupError):  # no form of ours
+            return _failed(400, "This cannot be done", "This is no form of this view.")
         await self._indexer.start()
         raise web.HTTPSeeOther(back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/search")
 

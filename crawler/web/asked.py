@@ -62,8 +62,12 @@ class Asked:
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path, self.values, self.reader, self.sheet, self.indexing = path, values, reader, sheet, indexing
-        self._ends = [time.monotonic() + seconds]
-        reader.db.set_progress_handler(lambda: time.monotonic() > self._ends[-1] or stopped(), STEPS)
+        self._ends, self._stopped = [time.monotonic() + seconds], stopped
+        reader.db.set_progress_handler(self.over, STEPS)
+
+    def over(self) -> bool:
+        """Whether the time is."""
+        return time.monotonic() > self._ends[-1] or self._stopped()
 
     def __getitem__(self, name: str) -> str:
         """A parameter without the white space around it; "" when it was not given."""

@@ -60,11 +60,16 @@ def _key(token: str, wanted: int) -> list[str | int | float]:
         return []
     try:
         found = json.loads(token)
+        json.dumps(found, ensure_ascii=False).encode()  # or it holds half a character
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, list) or len(found) != wanted or not all(isinstance(v, str | int | float) for v in found):
+    if not isinstance(found, list) or len(found) != wanted or not all(map(_is_key, found)):
         raise BadRequest("This address does not name a part of the list.")
     return found
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 1 << 63)
 
 
 def pager(asked: Asked, found: Part) -> Safe | None:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import io
+import json
+import os
 import sqlite3
+import subprocess
 from collections.abc import Iterable
+from contextlib import ExitStack
 from itertools import islice
-from tempfile import SpooledTemporaryFile
-from typing import IO, Any, cast
+from tempfile import TemporaryFile
+from typing import IO, Any
 
-from crawler.cli.output import write_rows
+from crawler.child import environment, python
 from crawler.progress import plural
 from crawler.report.markup import Safe, foreign, joined, lines, tag
 from crawler.web.asked import Asked, BadRequest, Shown, address
+from crawler.web.box import MOST, MOST_SAVED, REFUSED, TOO_MANY
 from crawler.web.parts import Column, inside, section, table
 from crawler.web.search import offer
 from storage import index
 from storage.questions import QUESTIONS
 
-MOST = 1_000  # rows that are shown
-MOST_SAVED = 1_000_000  # rows of a download
-LARGEST = 64 << 20  # bytes of one value: SQL can ask for gigabytes
-IN_MEMORY = 16 << 20  # bytes of a download; beyond that it waits on disk
+LOOK = 0.05  # s between two looks at the clock
 SCHEMA = """SELECT name, group_concat(column, ', ') FROM (SELECT m.name AS name, c.name AS column
   FROM (SELECT name, type FROM main.sqlite_schema UNION ALL SELECT name, type FROM temp.sqlite_schema) m
   JOIN pragma_table_info(m.name) c WHERE m.type = 'view' ORDER BY m.name, c.cid) GROUP BY name"""
@@ -58,15 +59,55 @@ def chosen(asked: Asked) -> tuple[str, str]:
 
 
 def ask(asked: Asked, text: str) -> tuple[list[str], Iterable[tuple[Any, ...]]]:
-    """Column names and rows. Raises BadRequest for what SQLite refuses, NeedsIndex."""
-    asked.reader.db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+    """Column names and rows, cut, and one more than are shown. Raises BadRequest for what SQLite refuses, NeedsIndex."""
+    if not asked["name"]:
+        with boxed(asked, text, "rows") as lines:
+            names, *rows = map(json.loads, lines)
+        return names, (tuple(map(_value, row)) for row in rows)
     try:
-        names, rows = asked.reader.query(text)
-        return names, _told(rows)
+        names, found = asked.reader.query(text)
+        return names, _told(found)
     except (sqlite3.Error, sqlite3.Warning) as error:
-        if any(str(error) == f"no such table: {name}" for name in index.NAMES):
-            raise NeedsIndex from None
-        raise refused(error) from None
+        raise _why(error) from None
+
+
+def _value(value: Any) -> Any:
+    return bytes.fromhex(value["blob"]) if isinstance(value, dict) else value
+
+
+def _why(error: Exception) -> BadRequest | NeedsIndex:
+    return NeedsIndex() if any(str(error) == f"no such table: {name}" for name in index.NAMES) else refused(error)
+
+
+def boxed(asked: Asked, text: str, form: str) -> IO[bytes]:
+    """What somebody's SQL comes to as 'rows', 'csv' or 'json' (`crawler.web.box`). Raises BadRequest, NeedsIndex."""
+    with TemporaryFile() as typed, TemporaryFile() as said, ExitStack() as stack:
+        out = stack.enter_context(TemporaryFile())
+        typed.write(text.encode("utf-8", "replace"))
+        typed.seek(0)
+        command = python("crawler.web.box", str(os.getpid()), str(asked.reader.path), form)
+        with subprocess.Popen(command, stdin=typed, stdout=out, stderr=said, env=environment()) as process:  # noqa: S603 - ours
+            code = _waited(process, asked)
+        if code == TOO_MANY:
+            raise BadRequest(f"These are more than {MOST_SAVED:,} rows: crawler query FILE --format {form} has no limit.", 413)
+        if code != 0:
+            said.seek(0)
+            why = said.read(1000).decode("utf-8", "replace")
+            raise _why(sqlite3.Error(why if code == REFUSED else "it needs more memory or time than a question may have"))
+        out.seek(0)
+        stack.pop_all()
+        return out
+
+
+def _waited(process: subprocess.Popen[bytes], asked: Asked) -> int:
+    """Its exit code; after the time that it may take, it is ended."""
+    while True:
+        try:
+            return process.wait(LOOK)
+        except subprocess.TimeoutExpired:
+            if asked.over():
+                process.kill()
+                raise refused(sqlite3.Error("interrupted")) from None
 
 
 def _told(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
@@ -89,17 +130,9 @@ def saved(asked: Asked, form: str) -> IO[bytes]:
     if not text:
         raise BadRequest("There is no SQL to run.")
     try:
-        names, rows = ask(asked, text)
+        return boxed(asked, text, form)
     except NeedsIndex:
         raise BadRequest("This question is put to the crawl's index, which is not there yet: crawler index makes it.") from None
-    file = cast("IO[bytes]", SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115 - it is closed when it was sent
-    out = io.TextIOWrapper(file, "utf-8", errors="replace", newline="", write_through=True)
-    n = write_rows(names, islice(rows, MOST_SAVED + 1), form, out)
-    out.detach()
-    if n > MOST_SAVED:
-        raise BadRequest(f"These are more than {MOST_SAVED:,} rows: crawler query FILE --format {form} has no limit.", 413)
-    file.seek(0)
-    return file
 
 
 def _form(name: str, text: str) -> Safe:
