@@ -66,12 +66,17 @@ def _named(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def ours(peer: socket.socket) -> bool:
-    """Whether the process at the other end is its owner's, or root's; where that cannot be asked, the mode has to do."""
+def ours(peer: socket.socket, *others: int) -> bool:
+    """Whether the process at the other end is this user's, root's or one of the ``others``' (user ids); where that cannot be
+    asked, the mode has to do."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True
     _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return uid in (*TRUSTED, os.geteuid())
+    return uid in (*TRUSTED, os.geteuid(), *others)
+
+
+def _owner(file: Path) -> int:
+    return file.stat().st_uid
 
 
 def refused(why: str) -> dict[str, Any]:
@@ -88,6 +93,8 @@ def ask(file: Path, request: Mapping[str, Any]) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as sock, _named(socket_of(file)) as name:
             sock.settimeout(WAIT)
             sock.connect(name)
+            if not ours(sock, _owner(file)):  # in a folder that others can write to, anybody can listen in its place
+                raise Nobody(f"what listens at {socket_of(file)} is another user's, and is told nothing")
             sock.sendall(line)
             with sock.makefile("rb") as answers:
                 answer = answers.readline()
@@ -99,7 +106,7 @@ def ask(file: Path, request: Mapping[str, Any]) -> dict[str, Any]:
         raise Nobody("") from None
     except OSError as error:
         raise Nobody(f"the crawl of {file} cannot be reached: {error.strerror or error}") from None
-    if not answer:
+    if not answer.endswith(b"\n"):
         raise Nobody(f"the crawl of {file} hung up: it has just ended, or is asked by too many at once")
     found: dict[str, Any] = json.loads(answer)
     return found

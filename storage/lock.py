@@ -23,7 +23,7 @@ class FileLock:
     def acquire(self) -> None:
         """Take the lock now. Raises StoreLocked, naming the holder, or StoreUnreadable when the file cannot be made."""
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StoreUnreadable(f"{self.path}: {error.strerror}") from None
         try:

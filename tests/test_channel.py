@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 from crawler import channel
 from crawler.api import run_async
 from crawler.channel import Nobody, socket_of
+from storage.lock import FileLock
+from storage.store import StoreUnreadable
 from tests.commands import Hanging, cli, sh, until
 from tests.conftest import Serve
 from tests.controlled import WIDE, crawling, gaps, order
@@ -130,3 +133,44 @@ async def test_a_host_in_the_store_waits_for_nobody(serve: Serve, crawl_file: Pa
         assert ask(crawl_file, "SELECT count(*) FROM controls") == [(5,)]
 
 
+
+
+@pytest.mark.parametrize(("stranger", "answer", "words"), [
+    (True, b'{"ok": true, "said": ["done"]}\n', "another user's"), (False, b'{"ok": true, "sa', "hung up")])  # fmt: skip
+def test_who_listens_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stranger: bool, answer: bytes, words: str
+) -> None:
+    """A socket that another user put beside the file is told nothing and not believed; half an answer is none."""
+    file = tmp_path / "crawl.db"
+    file.touch()
+    if stranger:
+        monkeypatch.setattr(channel, "TRUSTED", ())
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        monkeypatch.setattr(channel, "_owner", lambda _: os.getuid() + 2)
+    heard = []
+
+    def listen(sock: socket.socket) -> None:
+        peer, _ = sock.accept()
+        with peer:
+            heard.append(peer.recv(1000))
+            with contextlib.suppress(OSError):
+                peer.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(socket_of(file)))
+        sock.listen()
+        listening = threading.Thread(target=listen, args=(sock,))
+        listening.start()
+        with pytest.raises(Nobody, match=words):
+            channel.ask(file, {"do": "stop"})
+        listening.join()
+    assert bool(heard[0]) is not stranger
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """What it leads to keeps its content: in a folder that others can write to, it may be any file of ours."""
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "crawl.db.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(StoreUnreadable, match=r"crawl\.db\.lock"):
+        FileLock(tmp_path / "crawl.db").acquire()
+    assert (tmp_path / "mine").read_text() == "precious"
