@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,52 +30,100 @@ def new_file(target: Path, *, force: bool) -> Iterator[IO[str]]:
 @contextmanager
 def new_bytes(target: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """The same for bytes."""
-    if target.is_dir():
-        raise click.UsageError(f"{target} is a folder")
-    if target.exists() and not force:
-        raise click.UsageError(f"{target} exists; --force overwrites it")
     part = target.with_name(target.name + ".part")
-    try:
-        part.unlink(missing_ok=True)  # of a run that was killed
+    _may_be_file(target, force=force)
+    _may_be_file(part, force=True)
+    with _saying(target):
+        _clear(part)
         number = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w+b") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(target)
-    except OSError as error:
-        raise BadSpec(f"cannot write {target}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # so that nobody clears it away
+            with os.fdopen(number, "w+b") as out:
+                yield out
+                out.flush()
+                os.fsync(number)
+                _may_be_file(target, force=force)  # it may have been made meanwhile
+                part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
 def new_folder(target: Path, known: str, *, force: bool) -> Iterator[Path]:
     """A folder that becomes ``target`` (mode 0700) when all went well. It takes the place of an empty one, and with ``force``
     of one that holds a file called ``known``, which is of an earlier export. Raises UsageError, BadSpec."""
-    import shutil
-
     part, old = target.with_name(target.name + ".part"), target.with_name(target.name + ".old")
-    for place in (target, part, old):
-        if place.exists() and not _ours(place, known):
-            raise click.UsageError(f"{place} exists and is not an export: only those are replaced")
-    if target.exists() and any(target.iterdir()) and not force:
-        raise click.UsageError(f"{target} exists; --force replaces it")
-    try:
-        for place in (part, old):  # of a run that was killed
-            if place.exists():
-                shutil.rmtree(place)
+    for place in (part, old):
+        _known(place, known)
+    with _saying(target):
+        _clear(part)
+        _back(old, target)
+        _may_be_folder(target, known, force=force)
         part.mkdir(0o700)
-        yield part
-        os.sync()
-        if target.exists():
-            target.replace(old)
-        part.replace(target)
+        number = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield part
+            os.sync()
+            _may_be_folder(target, known, force=force)
+            _clear(old)
+            if target.exists():
+                target.replace(old)
+            part.replace(target)
+        finally:
+            os.close(number)
+            _back(old, target)
+            for place in (part, old):
+                shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _saying(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BadSpec(f"cannot write {target}: {error.strerror}") from None
+
+
+def _clear(place: Path) -> None:
+    """Remove what a run that was killed has left. UsageError when one is still at work."""
+    if not place.exists():
+        return
+    number = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise click.UsageError(f"{place} is being written by another process") from None
     finally:
-        for place in (part, old):
-            shutil.rmtree(place, ignore_errors=True)
+        os.close(number)
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+
+
+def _back(old: Path, target: Path) -> None:
+    """Who was stopped between the two renames gives back what was there."""
+    if old.exists() and not target.exists():
+        old.replace(target)
+
+
+def _may_be_file(target: Path, *, force: bool) -> None:
+    if target.is_dir():
+        raise click.UsageError(f"{target} is a folder")
+    if target.exists() and not force:
+        raise click.UsageError(f"{target} exists; --force overwrites it")
+
+
+def _may_be_folder(target: Path, known: str, *, force: bool) -> None:
+    _known(target, known)
+    if target.exists() and any(target.iterdir()) and not force:
+        raise click.UsageError(f"{target} exists; --force replaces it")
+
+
+def _known(place: Path, known: str) -> None:
+    if place.exists() and not _ours(place, known):
+        raise click.UsageError(f"{place} exists and is not an export: only those are replaced")
 
 
 def _ours(place: Path, known: str) -> bool:
