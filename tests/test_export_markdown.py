@@ -22,7 +22,8 @@ async def do(*arguments: object) -> Done:
 
 async def test_each_html_page_is_a_file(serve: Serve, crawl_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In front what is known of it, quoted; links lead to the other files, or to the web; other bodies are left out."""
-    web = await serve(Site({"/": page("/a(1)", "/gone", "/t.txt", title=EVIL), "/a(1)": "<title>A</title><a href='/'>up</a>",
+    web = await serve(Site({"/": page("/a(1)", "/gone", "/t.txt", title=EVIL),
+                            "/a(1)": "<title>A</title><a href='/'>up\x1b[2J\x9b</a>",
                             "/t.txt": Answer(body=b"x", headers=(("Content-Type", "text/plain"),))}))
     await run(web, crawl_file)
     assert "2 pages" in (await do("export", crawl_file, "--markdown", tmp_path / "md")).err
@@ -32,11 +33,11 @@ async def test_each_html_page_is_a_file(serve: Serve, crawl_file: Path, tmp_path
     assert json.loads(front.split("\n")[2].removeprefix("title: ")) == " ".join(EVIL.split())
     assert "\x1b" not in front
     assert text == f"[0](a%281%29.md)\n\n[1]({web.url('/gone')})\n\n[2]({web.url('/t.txt')})\n"
-    assert (host / "a(1).md").read_text().endswith("---\n\n[up](index.md)\n")
+    assert (host / "a(1).md").read_text().endswith("---\n\n[up\\[2J](index.md)\n")
     monkeypatch.setattr("crawler.mirror.makers.Markdown.extractor", "tests.bombs:misbehave")
     done = await do("export", crawl_file, "--markdown", tmp_path / "md", "--force")
     assert "2 of them as they came" in done.err
-    assert (host / "a(1).md").read_text().endswith("<title>A</title><a href='/'>up</a>")
+    assert (host / "a(1).md").read_text().endswith("<title>A</title><a href='/'>up\x1b[2J\x9b</a>")
     assert 'note: "as it came: ' in (host / "a(1).md").read_text()
 
 

@@ -73,6 +73,16 @@ def test_columns_are_what_their_values_are(tmp_path: Path) -> None:
         (1, 1.5, b"\xff", "a", None, "2", *ROWS[0][6:]), (None, 2.0, None, "=1+1\x1b", None, "x", *ROWS[1][6:])]
 
 
+@pytest.mark.parametrize("title", ["2024-02-30T00:00:00.000Z", "0000-01-01T00:00:00.000Z", "2024-01-01T24:00:00.000Z",
+                                   "9999-12-31T23:59:60.000Z"])  # fmt: skip
+def test_what_looks_like_a_time_is_text(tmp_path: Path, title: str) -> None:
+    """A title that names a day which never was: the column is text, and is written."""
+    kinds = types(["title"], [(title,)])
+    with (tmp_path / "x.parquet").open("wb") as out:
+        write_parquet(out, ["title"], kinds, [(title,)])
+    assert parquet.read_table(tmp_path / "x.parquet").to_pylist() == [{"title": title}]
+
+
 def test_row_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group ends after so many rows or bytes, so that memory does not grow with the export."""
     monkeypatch.setattr("storage.export.parquet.ROWS", 10)

@@ -19,6 +19,7 @@ from storage.export.warc import date
 
 FRONT, LIST = "index.html", "pages.jsonl"  # of our own in a folder: what to open, and what there is
 MOST_ENTRIES = 1_000
+CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])  # left out: Markdown is read in terminals (FAULTS O1)
 
 
 class Mirror:
@@ -75,7 +76,8 @@ class Markdown:
         return file_of(url, mime).rpartition(".")[0] + ".md" if mime in HTML else None
 
     def whole(self, page: Page, data: dict[str, Any], files: Files) -> bytes:
-        return (_front(page) + _joined(page, data, files) + "\n").encode("utf-8", "replace")
+        text = _joined(page, data, files).translate(CONTROLS)
+        return f"{_front(page)}{text}\n".encode("utf-8", "replace")
 
     def plain(self, page: Page, body: bytes, files: Files) -> bytes:
         raise AssertionError("only HTML has a name")

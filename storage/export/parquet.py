@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import IO, Any
 
 ROWS, BYTES = 10_000, 16 << 20  # of a row group: whichever comes first
@@ -29,8 +30,17 @@ def types(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 def _name(value: Any) -> str:
     if isinstance(value, str):
-        return "moment" if MOMENT.fullmatch(value) else "text"
+        return "moment" if MOMENT.fullmatch(value) and _is_time(value) else "text"
     return NAMES[type(value)]
+
+
+def _is_time(text: str) -> bool:
+    """A title may look like one and name the 30th of February: no column could hold it."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return not text.startswith("24", 11)
 
 
 def _one(kinds: set[str]) -> str:
