@@ -72,6 +72,20 @@ async def test_serve_sql_has_a_deadline(many: Path, sql: str, monkeypatch: pytes
         await v.get("/hosts")
 
 
+async def test_serve_goes_on_while_sql_runs(many: Path) -> None:
+    """Ten questions that take as long as they may hold up no other page: it is there within a second."""
+    endless = quote("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n")
+    async with view(many) as v:
+        await v.get("/hosts")
+        asked = [asyncio.create_task(v.ask(f"/sql?sql={endless}")) for _ in range(10)]
+        await asyncio.sleep(0.1)  # they are under way
+        async with asyncio.timeout(1):
+            await v.get("/hosts")
+        for task in asked:
+            task.cancel()
+        await asyncio.wait(asked)
+
+
 @pytest.mark.parametrize(("sql", "words"), [
     ("SELECT " + ", ".join(["randomblob(60000000)"] * 20), "memory"),
     (f"SELECT length({'||'.join(['hex(zeroblob(30000000))'] * 2)})", "too big"),

@@ -41,7 +41,7 @@ VIEWS: Mapping[str, View] = {
 }  # fmt: skip
 STATIC = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 SECONDS, SAVING = 10.0, 120.0  # that a page, and a download, may take
-AT_ONCE = 4  # requests that read the file; the others wait
+AT_ONCE, SLOW_AT_ONCE = 3, 2  # requests that read the file, and that run somebody's SQL, which may take long; the others wait
 CATCH_UP = 0.1  # s that a request waits for what was fetched since to be read; that goes on beside it
 LONGEST_LINE = 1 << 16  # of a request: SQL stands in the address
 PIECE = 1 << 16  # bytes of a download that are sent at once
@@ -54,7 +54,7 @@ class Server:
         self._path, self._ours = path, ours
         self._sheet, self._indexer = Sheet(), Indexer(path)
         self._stop = Event()
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._gate, self._slow_gate = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(SLOW_AT_ONCE)
         self._filling: asyncio.Task[None] | None = None
 
     def application(self) -> web.Application:
@@ -115,7 +115,7 @@ class Server:
                 return view(Asked(request.path, dict(request.query), reader, self._sheet, seconds,
                                   indexing=self._indexer.told, stopped=self._stop.is_set))  # fmt: skip
 
-        async with self._gate:
+        async with self._slow_gate if request.path.startswith("/sql") else self._gate:
             return await asyncio.to_thread(asked)
 
     async def _body(self, request: web.Request) -> web.Response:
