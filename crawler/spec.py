@@ -24,6 +24,7 @@ TOKEN = "poolcrawl"  # noqa: S105 - the product token robots.txt files name (RFC
 SITEMAPS = ("follow", "only", "ignore")
 BUDGET_SETTINGS = ("host_budget", "other_host_budget", "query_budget", "other_query_budget")
 SCOPES = ("page", "prefix", "host", "domain", "any")
+FOREVER = 1_000_000_000  # s: 31 years; what is longer no clock and no column of the file holds
 UNSTORED = ("header", "proxy")  # settings whose values the file does not hold in full
 
 
@@ -169,6 +170,9 @@ class CrawlSpec:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 found.append((name, f"must be more than 0, not {value}"))
+        for name in ("delay", "adaptive", "ip_delay", "patience", "max_time", "timeout"):
+            if (getattr(self, name) or 0) > FOREVER:
+                found.append((name, f"must be {FOREVER:,} s at most, not {getattr(self, name):g}"))
         return found
 
     def _ill_formed(self) -> list[tuple[str, str]]:

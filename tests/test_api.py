@@ -81,6 +81,8 @@ async def test_an_exception_in_the_loop_stops_the_crawl_and_is_the_loops(serve: 
         (["https://example.org/"], {}, "contact"),
         (["http://127.0.1.1/"], {"dealy": 1}, "did you mean 'delay'"),
         (["http://127.0.1.1/"], {"delay": -1}, "delay"),
+        (["http://127.0.1.1/"], {"delay": 1e300}, "delay: must be 1,000,000,000 s at most"),
+        (["http://127.0.1.1/"], {"patience": 1e17}, "patience"),
         (["http://127.0.1.1/"], {"scope": "world"}, "scope"),
         (["http://127.0.1.1/"], {"include": ("(",)}, "include"),
         (["http://127.0.1.1/"], {"connections": 0}, "connections"),
