@@ -34,6 +34,7 @@ def of(html: str) -> str:
     ("html", "text"),
     [
         ("<h1> One <em>two</em></h1><h6>six</h6><h2></h2>", "# One *two*\n\n###### six"),
+        ("<h2>#</h2><h2>a ##</h2><h2>C#</h2>", "## \\#\n\n## a \\##\n\n## C#"),
         ("<p>a\n b<p>c<div>d<div>e</div>f</div>g", "a b\n\nc\n\nd\n\ne\n\nf\n\ng"),
         ("<b> x </b>y <i>z</i><strong></strong>", "**x** y *z*"),
         ("<b><strong>x</strong></b> <del>old</del>", "**x** ~~old~~"),
