@@ -24,7 +24,7 @@ SELECT 1 + i % :hosts, 1 + i % :hosts,
   CASE WHEN i < :pages THEN CASE WHEN i % 50 = 7 THEN 'failure' WHEN i % 50 = 8 THEN 'redirect' ELSE 'page' END
        WHEN i % 3 THEN 'skipped' END,
   CASE WHEN i < :pages THEN iif(i % 50 = 7, iif(i % 100 = 7, 'http_404', 'timeout'), NULL)
-       WHEN i % 3 = 1 THEN 'scope' WHEN i % 3 = 2 THEN 'robots' END,
+       WHEN i % 3 = 1 THEN 'nofollow' WHEN i % 3 = 2 THEN 'trap' END,
   NULL, iif(i < :pages, i + 1, NULL) FROM n"""
 BODIES = """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT :pages)
 INSERT INTO body (digest, size, codec, data) SELECT CAST(printf('%032d', i) AS BLOB), 3000 + (i * 7919) % 90000, 'raw',

@@ -102,6 +102,22 @@ async def test_serve_says_where_and_ends_when_told(known: tuple[Path, str], numb
                 assert (await asked).status == 503
 
 
+async def test_serve_is_not_troubled(known: tuple[Path, str]) -> None:
+    """Who hangs up in the middle of a download, or speaks no HTTP, or names strange things, leaves no word on stderr."""
+    many = "WITH+RECURSIVE+n(i)+AS+(SELECT+1+UNION+ALL+SELECT+i%2B1+FROM+n+LIMIT+300000)+SELECT+i,'0123456789012345678'+FROM+n"
+    async with running("serve", known[0], "--port", "0") as process:
+        assert process.stderr
+        found = re.search(r":(\d+)/", (await asyncio.wait_for(process.stderr.readline(), 20)).decode())
+        assert found
+        for path in (f"/sql.csv?sql={many}", "/page?url=http://%00/", "/search?q=%ff%00%1b", "/sql?sql=%00", "\x16\x03"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(found[1]))
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{found[1]}\r\n\r\n".encode())
+            assert (await reader.read(200)).startswith(b"HTTP/1.")
+            writer.close()
+        process.send_signal(signal.SIGTERM)
+        assert await process.stderr.read() == b""
+
+
 async def test_serve_every_answer_carries_the_policy(known: tuple[Path, str]) -> None:
     """Pages, errors, refusals, downloads, bodies and the static files: no inline script or style, nothing from elsewhere,
     no frame, no sniffing."""

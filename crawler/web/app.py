@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +15,7 @@ from threading import Event
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from crawler.web import frame, guard
 from crawler.web.asked import Asked, BadRequest, Elsewhere, View
@@ -156,6 +158,11 @@ class Server:
                 pass
 
 
+def _ours(record: logging.LogRecord) -> bool:
+    """A bug of ours goes to stderr; what strangers send does not."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 async def _headed(_: web.Request, response: web.StreamResponse) -> None:
     for name, value in guard.HEADERS.items():
         response.headers.setdefault(name, value)
@@ -178,13 +185,12 @@ async def _sent(request: web.Request, file: IO[bytes], form: str) -> web.StreamR
     name = "".join(c for c in request.query.get("name", "") if c.isascii() and (c.isalnum() or c == "-")) or "rows"
     response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{name}.{form}"'})
     response.content_type, response.charset = ("text/csv" if form == "csv" else "application/json"), "utf-8"
-    with file:
+    with file, suppress(ConnectionError):  # nobody listens any more
         response.content_length = file.seek(0, io.SEEK_END)
         file.seek(0)
         await response.prepare(request)
         while piece := file.read(PIECE):
             await response.write(piece)
-    await response.write_eof()
     return response
 
 
@@ -194,7 +200,11 @@ async def serving(path: Path, host: str, port: int) -> AsyncIterator[str]:
     with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
         port = listening.getsockname()[1]
         server = Server(path, guard.authorities(host, port))
-        runner = web.AppRunner(server.application(), access_log=None, max_line_size=LONGEST_LINE, shutdown_timeout=1.0)
+        log = logging.getLogger("crawler.web")
+        log.addFilter(_ours)
+        runner = web.AppRunner(
+            server.application(), access_log=None, logger=log, max_line_size=LONGEST_LINE, shutdown_timeout=1.0
+        )
         await runner.setup()
         try:
             await web.SockSite(runner, listening).start()

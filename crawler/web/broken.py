@@ -15,8 +15,9 @@ from crawler.web.parts import Column, choice, field, filters, inside, like, tabl
 NAMED = 5  # pages that are named for a broken link
 HOPS = 20  # of a chain that are followed
 # One look through all links: no index leads from a target to the pages that link to it.
-EDGES = """CREATE TEMP TABLE broken_edge AS SELECT dst, src, kind FROM main.link
-WHERE src <> dst AND kind <> 'canonical' AND dst IN (SELECT id FROM main.url WHERE outcome = 'failure')"""
+EDGES = """CREATE TEMP TABLE broken_edge AS
+WITH failed AS MATERIALIZED (SELECT id FROM main.url WHERE outcome = 'failure')
+SELECT dst, src, kind FROM main.link CROSS JOIN failed ON failed.id = dst WHERE src <> dst AND kind <> 'canonical'"""
 BROKEN = """SELECT l.n, u.id, o.name || u.path, u.reason, f.status
 FROM (SELECT dst, count(DISTINCT src) AS n FROM temp.broken_edge GROUP BY dst) l
 JOIN url u ON u.id = l.dst JOIN origin o ON o.id = u.origin LEFT JOIN fetch f ON f.id = u.last

@@ -2,6 +2,7 @@
 -- column, and the attempts summed up. Ids are those of `url`; nothing is NULL, so that each order is one.
 
 PRAGMA journal_mode = MEMORY;
+PRAGMA secure_delete = ON;        -- what is purged is gone here too
 PRAGMA cache_size = -65536;       -- 64 MiB; what is more goes to a temporary file
 
 CREATE TABLE page (
