@@ -263,7 +263,7 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class Pending:
     """What still waits: how many URLs, the first instant at which one of them may be tried (None: nothing waits), and
-    whether all of them are revisits."""
+    whether all of them are revisits that are yet to fall due."""
 
     queued: int
     next_at: int | None

@@ -81,9 +81,9 @@ LEFT JOIN fetch f ON u.priority > 0 AND f.id = u.last LEFT JOIN body b ON b.id =
 ORDER BY u.priority, u.depth, u.id"""
 NEXT = """SELECT min(max(u.due_at, h.blocked_until, iif(o.robots_status = 'unreachable', o.robots_until, 0)))
 FROM url u JOIN origin o ON o.id = u.origin JOIN host h ON h.id = u.host WHERE u.due_at IS NOT NULL"""
-# What was visited before has a priority above 0.
+# What was visited before has a priority above 0; it is left to fetch when it is due, or is tried again.
 OTHERS = """SELECT EXISTS (SELECT 1 FROM host h CROSS JOIN url u
-  WHERE h.queued > 0 AND u.host = h.id AND u.priority <= 0 AND u.due_at IS NOT NULL)"""
+  WHERE h.queued > 0 AND u.host = h.id AND u.due_at IS NOT NULL AND (u.priority <= 0 OR u.attempts > 0 OR u.due_at <= ?))"""
 REVISIT = """SELECT min(u.due_at) FROM host h CROSS JOIN url u
 WHERE h.queued > 0 AND u.host = h.id AND u.priority > 0 AND u.outcome IN ('page', 'sitemap') AND u.due_at IS NOT NULL"""
 TALLY = """UPDATE run SET requests = ?, connections = ?, reused = ?, bytes = ?, progress = ? WHERE id = ?"""
@@ -364,7 +364,7 @@ class SqliteStore:
         queued = (await self.counts()).queued
         if not queued:
             return Pending(0, None)
-        return Pending(queued, (await self._rows(NEXT))[0][0], revisits=not (await self._rows(OTHERS))[0][0])
+        return Pending(queued, (await self._rows(NEXT))[0][0], revisits=not (await self._rows(OTHERS, (now,)))[0][0])
 
     async def revisit_at(self) -> int | None:
         return (await self._rows(REVISIT))[0][0]  # type: ignore[no-any-return]

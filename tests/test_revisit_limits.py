@@ -162,3 +162,14 @@ async def test_what_is_no_page_any_more_links_nowhere(serve: Serve, crawl_file: 
     assert {src for (src,) in ask(crawl_file, "SELECT src FROM links")} == {web.url("/")}
     assert ask(crawl_file, "SELECT count(*) FROM pages WHERE url LIKE '%/b'") == [(1,)]
     assert ask(crawl_file, "SELECT count(*) FROM fetches WHERE outcome = 'page' AND url LIKE '%/a'") == [(1,)]
+
+
+async def test_a_recrawl_that_was_put_off_is_not_complete(serve: Serve, crawl_file: Path) -> None:
+    """What is due, or is tried again later, is left to fetch, a revisit too: the run is deferred (exit 3) and says until when."""
+    site = Site({"/": page("/a"), "/a": page()})
+    web = await serve(site)
+    await run(web, crawl_file, patience=0.5)
+    site |= {"/": (503, "", {"Retry-After": "3600"}), "/a": (503, "", {"Retry-After": "3600"})}
+    ending = await again(web, crawl_file, patience=0.5)
+    assert (ending.state, ending.counts.queued, ending.next_at is not None) == ("deferred", 2, True)
+    assert (await run(web, crawl_file, patience=0.5)).state == "deferred"
