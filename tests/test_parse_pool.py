@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import re
 import signal
@@ -19,14 +18,12 @@ import pytest
 
 from benchmarks.measure import cpu_of
 from crawler.api import run_async
-from crawler.parse import BadExtractor, wire
+from crawler.parse import BadExtractor
 from crawler.parse.pool import ParsePool, WorkerBroken
 from crawler.parse.worker import zstd
 from crawler.spec import CrawlSpec
 from crawler.visit import Extract, Page
 from storage import open_reader
-from storage.links import Link, Links
-from storage.model import Place
 from tests.bombs import BOMBS
 from tests.conftest import Serve, long
 from tests.killing import ROOT
@@ -415,85 +412,6 @@ def test_workers_start_without_the_event_loop() -> None:
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == ""
-
-
-# --- The wire ---
-
-
-@pytest.mark.parametrize(
-    "text",
-    [b"", b"[]", b"{}", b"[" * 100_000, b'{"links": 1}', b"\xff", b"null"],
-)
-def test_answers_are_never_trusted(text: bytes) -> None:
-    """Whatever a worker that was taken over says, it is an Extract or BadFrame."""
-    with pytest.raises(wire.BadFrame):
-        wire.from_answer(text, b"", b"body")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("title", 1),
-        ("links", [[0], ["/"], ["a"], [None]]),
-        ("links", [[0], ["/"], ["a"], [None], []]),
-        ("links", [[7], ["/"], ["a"], [None], [None]]),
-        ("links", [[0], [7], ["a"], [None], [None]]),
-        ("links", [[0], ["/"], ["a"], [None], [0]]),
-        ("links", [[-1], ["/"], ["a"], [None], [None]]),
-        ("links", [[True], ["/"], ["a"], [None], [None]]),
-        ("links", [[0, 0], ["/"], ["a"], [None], [None]]),
-        ("sites", [["http://a", 7]]),
-        ("sites", [["http://a"]]),
-        ("sites", [["http://a", "b"]]),
-        ("sites", [["http://a", ""]]),
-        ("sites", [["http://A", "A"]]),
-        ("sites", [["http://a/", "a"]]),
-        ("sites", [["http://a\0", "a\0"]]),
-        ("sites", [["mailto:", "a"]]),
-        ("sites", [["mailto", ""]]),
-        ("links", [[0], [".b/"], ["a"], [None], [None]]),
-        ("links", [[0], [""], ["a"], [None], [None]]),
-        ("links", [[0], ["/\0"], ["a"], [None], [None]]),
-        ("links", [[0], ["/\n"], ["a"], [None], [None]]),
-        ("links", [[0], ["/\u00e9"], ["a"], [None], [None]]),
-        ("digest", "00"),
-        ("codec", "exec"),
-        ("data", []),
-        ("data", {"deep": json.loads("[" * 900 + "]" * 900)}),
-        ("dropped", "x"),
-    ],
-)
-def test_answers_are_checked_field_by_field(key: str, value: object) -> None:
-    """One field of the wrong type is enough, or one place that no URL is split into: it would be asked elsewhere than it is
-    filed, or not be found by the name it was added under, which ends the crawl."""
-    link = Link(Place("http://a", "a", "/"), "a")
-    good = wire.as_header(Extract(digest=bytes(32), title="t", links=Links.of([link])))
-    assert wire.from_answer(json.dumps(good).encode(), b"", b"body").title == "t"
-    with pytest.raises(wire.BadFrame):
-        wire.from_answer(json.dumps(good | {key: value}).encode(), b"", b"body")
-
-
-@pytest.mark.parametrize("size", [1, 7, 1000, 300_000])
-def test_frames_come_whole_whatever_the_pieces(size: int) -> None:
-    """Frames larger and smaller than the buffer, cut anywhere."""
-    sent = [({"n": n}, os.urandom(length)) for n, length in enumerate([0, 5, 700_000 if size > 99 else 9, 0, 300])]
-    stream = b"".join(wire.frame(header, len(binary)) + binary for header, binary in sent)
-    inbox, got = wire.Inbox(), []
-    while stream:
-        room = inbox.room()[:size]
-        taken = len(room[:] if len(room) <= len(stream) else stream)
-        room[:taken], stream = stream[:taken], stream[taken:]
-        got += [(json.loads(header), binary) for header, binary in inbox.took(taken, 1 << 20)]
-    assert got == sent
-
-
-def test_a_frame_of_absurd_length_is_refused() -> None:
-    """Four gigabytes are not allocated because eight bytes say so, nor one byte more than the page had."""
-    for head in (b"\xff" * 8, b"\0\0\0\2\0\0\0\5"):
-        inbox = wire.Inbox()
-        inbox.room()[:8] = head
-        with pytest.raises(wire.BadFrame):
-            list(inbox.took(8, most=4))
 
 
 def _children() -> list[int]:
