@@ -114,10 +114,11 @@ class Engine:
             seeds=seeds,
             max_depth=self.spec.max_depth,
             budgets=self.spec.budgets,
+            rescope=rescope,
         )
         self._purged = purged(begun.excluded)
         scope = Scope(self.spec, begun.seeds, self._exclusions())
-        if rescope or begun.rescope:
+        if begun.rescope:
             await judge_again(self.store, scope, now=self.clock.wall())
             await self._recall(scope, {place.host for place in begun.seeds})
         await self._quarantine(begun.suspects)

@@ -131,9 +131,10 @@ class PatientStore:
         seeds: Sequence[Place],
         max_depth: int | None,
         budgets: Budgets = BUDGETS,
+        rescope: bool = False,
     ) -> Begun:
         begin = partial(self._store.begin, now=now, version=version, spec=spec, seeds=seeds)
-        return await self._insist(partial(begin, max_depth=max_depth, budgets=budgets))
+        return await self._insist(partial(begin, max_depth=max_depth, budgets=budgets, rescope=rescope))
 
     async def hosts(
         self, limit: int, *, horizon: int, held: Collection[int] = (), names: Collection[str] | None = None

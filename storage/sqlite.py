@@ -213,6 +213,7 @@ class SqliteStore:
         seeds: Sequence[Place],
         max_depth: int | None,
         budgets: Budgets = BUDGETS,
+        rescope: bool = False,
     ) -> Begun:
         self._max_depth = max_depth
         self._memory.ledger = Ledger(budgets)
@@ -226,6 +227,8 @@ class SqliteStore:
             db.execute("UPDATE run SET ended_at = ?, ending = 'killed' WHERE ended_at IS NULL", (now,))
             deaths, alone = db.execute(DEATHS).fetchone()
             batches.plant(db, self._memory, seeds, now=now)
+            if rescope:
+                db.execute(JUDGE_AGAIN)
             row = (now, os.getpid(), version, to_json(spec))
             self._run = db.execute(
                 "INSERT INTO run (started_at, pid, version, spec) VALUES (?, ?, ?, ?)", row

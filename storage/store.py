@@ -5,6 +5,7 @@ anything else is queued and not before that time. *In flight* is never written: 
 until the `commit` that settles it. `tests/store_contract.py` holds every implementation to what is said here.
 
 - `begin` opens a run. A seed is due at once, unless the store already knows what came of it. Nothing is ever deleted.
+  With ``rescope`` the rules have changed: `Begun.rescope` says so, to every run until one has done it by `rescope`.
 - `hosts` gives hosts that have something queued, longest-waiting first, without those in ``held`` and without those
   blocked beyond ``horizon``.
 - `due` gives, for each host asked for, up to `each` URLs due by ``horizon``, in the order (priority, depth, id), without
@@ -84,6 +85,7 @@ class Store(Protocol):
         seeds: Sequence[Place],
         max_depth: int | None,
         budgets: Budgets = BUDGETS,
+        rescope: bool = False,
     ) -> Begun: ...
 
     async def hosts(

@@ -111,10 +111,17 @@ async def start(
     max_depth: int | None = None,
     now: int = NOW,
     budgets: Budgets = BUDGETS,
+    rescope: bool = False,
     **spec: Any,
 ) -> Any:
     return await store.begin(
-        now=now, version="test", spec=spec, seeds=seeds or (place(),), max_depth=max_depth, budgets=budgets
+        now=now,
+        version="test",
+        spec=spec,
+        seeds=seeds or (place(),),
+        max_depth=max_depth,
+        budgets=budgets,
+        rescope=rescope,
     )
 
 

@@ -388,6 +388,20 @@ class StoreContract:
         assert [r.place.host for r in await queue(store)] == ["b.test"]
         assert self.facts(store)["http://a.test/1"] == Fact(1, "skipped", "limit", False)
 
+    async def test_changed_rules_are_judged_by_whichever_run_comes_to_it(self, tmp_path: Path) -> None:
+        """D1: a run that is told of changed rules and dies before it has judged by them leaves that to the next one, which has
+        the changed rules as its own already."""
+        async with self.open(tmp_path) as store:
+            await start(store, place("/"))
+        for asked in (True, False):
+            async with self.open(tmp_path) as store:
+                assert (await start(store, rescope=asked)).rescope
+        async with self.open(tmp_path) as store:
+            await start(store)
+            await store.rescope(judge(), now=NOW)
+        async with self.open(tmp_path) as store:
+            assert not (await start(store)).rescope
+
     async def test_record_keeps_what_was_changed(self, tmp_path: Path) -> None:
         """The settings of the run are those it was told last; what has to be judged again is, by the next run if not now."""
         async with self.open(tmp_path) as store:
