@@ -122,6 +122,16 @@ def ask(file: Path) -> list[tuple[Any, ...]]:
         return db.execute("SELECT data->>'first', data->>'every' FROM pages ORDER BY fetched_at, url").fetchall()
 
 
+async def test_a_finished_crawl_says_how_other_fields_are_had(serve: Serve, crawl_file: Path) -> None:
+    """Asked again with other fields it sends nothing, and names the command that takes them out of what is stored."""
+    web = await serve(Site({"/": "<h1>x</h1>"}))
+    assert (await cli("crawl", web.url(), "-o", crawl_file, *QUICK)).code == 0
+    same = await cli("crawl", web.url(), "-o", crawl_file, *QUICK)
+    other = await cli("crawl", web.url(), "-o", crawl_file, "--extract", "h=h1", "--data", "text", *QUICK)
+    assert (other.code, len(web.requests), "reextract" in same.err) == (0, 2, False)
+    assert f"extract and data changed: crawler reextract {crawl_file} takes them out" in other.err
+
+
 async def test_a_bad_selector_on_the_command_line(serve: Serve, crawl_file: Path) -> None:
     """Exit 2, the field and the selector in a sentence, no request sent."""
     web = await serve(Site({"/": page()}))

@@ -108,7 +108,7 @@ def start(spec: CrawlSpec, file: Path, manner: Manner) -> None:
     if finished(spec, file):
         from crawler.cli import summary
 
-        summary.say_finished(file, manner.as_json)
+        summary.say_finished(file, manner.as_json, spec)
         return
     stop, signals = Stop(), list[signal.Signals]()
     sys.setswitchinterval(

@@ -15,6 +15,7 @@ from crawler.text import discreet, printable
 
 if TYPE_CHECKING:
     from crawler.engine import Ending
+    from crawler.spec import CrawlSpec
     from storage.model import Counts
     from storage.reader import Reader
 
@@ -114,7 +115,16 @@ def _silent(reader: Reader) -> list[str]:
     return [f"  {discreet(url)}: {printable(str(why))}" for url, why in rows]
 
 
-def say_finished(file: Path, as_json: bool) -> None:
+def _taken_otherwise(file: Path, spec: CrawlSpec, reader: Reader) -> list[str]:
+    """Other fields are asked for than the pages were read with: that needs no request, and is not done by asking again."""
+    run, now = reader.run(), spec.to_json()
+    changed = [name for name in ("extract", "data", "extractor") if run and (run.spec.get(name) or None) != (now[name] or None)]
+    if not changed:
+        return []
+    return [f"  {' and '.join(changed)} changed: crawler reextract {file} takes them out of the stored pages"]
+
+
+def say_finished(file: Path, as_json: bool, spec: CrawlSpec) -> None:
     """The same command found nothing to do; with ``as_json`` the same keys as at the end of a run."""
     from crawler.engine import Ending
     from storage.reader import open_reader
@@ -125,7 +135,7 @@ def say_finished(file: Path, as_json: bool) -> None:
             f"{file} is complete: {counts.pages:,} pages, {counts.failures:,} failures; nothing was sent. "
             f"Add seeds with: crawler add {file} SEED...; visit again with: crawler recrawl {file}"
         ]
-        say("\n".join(lines + _revisits(counts, reader)))
+        say("\n".join(lines + _taken_otherwise(file, spec, reader) + _revisits(counts, reader)))
     if as_json:
         ending = Ending("complete", counts, requests=0, connections=0, reused=0, bytes=0, seconds=0.0)
         print(json.dumps(asdict(ending) | {"file": str(file)}))  # noqa: T201
