@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -118,6 +119,7 @@ def pages_part(folder: Path, pages: int, urls: int, times: int) -> dict[str, Any
 
 def watch(db: Path) -> None:
     """An open overview: serve the file as soon as it is one, and look again as the page does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the server would outlive us
     while not db.exists():
         time.sleep(0.01)
     while True:
@@ -144,7 +146,9 @@ def main() -> int:
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.watch:
-        watch(wanted.watch)
+        with contextlib.suppress(KeyboardInterrupt):
+            watch(wanted.watch)
+        return 0
     if wanted.beside:
         beside = measure({"alone": Beside(None), "viewed": Beside(watching)}, wanted.web, wanted.laps)
         kept = beside["viewed_against_alone"]
