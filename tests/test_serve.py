@@ -124,7 +124,8 @@ async def test_serve_every_answer_carries_the_policy(known: tuple[Path, str]) ->
     file, root = known
     async with view(file) as v:
         for path in [*every(root), "/none", "/pages?sort=evil", "/sql.csv?name=hosts", "/sql.json?name=none", "/static/script.js",
-                     "/static/none", "/static/..%2fapp.py", f"/body?url={quote(root + 'evil', safe='')}"]:  # fmt: skip
+                     "/favicon.ico", "/static/none", "/static/..%2fapp.py",
+                     f"/body?url={quote(root + 'evil', safe='')}"]:  # fmt: skip
             _, _, headers = await v.ask(path)
             assert {k: headers.get(k) for k in guard.HEADERS} == guard.HEADERS, path
         status, text, headers = await v.ask("/", Host="evil.test")

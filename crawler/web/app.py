@@ -63,7 +63,8 @@ class Server:
         app = web.Application(middlewares=[self._guarded])
         app.on_response_prepare.append(_headed)
         app.router.add_routes([web.get(path, self._page(view)) for path, view in VIEWS.items()])
-        app.router.add_routes([web.get("/static/{name}", _static), web.post("/index", self._index), web.get("/body", self._body)])
+        app.router.add_routes([web.get("/static/{name}", _static), web.get("/favicon.ico", _icon)])
+        app.router.add_routes([web.post("/index", self._index), web.get("/body", self._body)])
         app.router.add_routes([web.get(f"/sql.{form}", self._download(form)) for form in ("csv", "json")])
         return app
 
@@ -169,7 +170,15 @@ async def _headed(_: web.Request, response: web.StreamResponse) -> None:
 
 
 async def _static(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
+    return _file(request.match_info["name"])
+
+
+async def _icon(_: web.Request) -> web.Response:
+    """What a browser asks for by itself beside an answer that is no HTML."""
+    return _file("icon.svg")
+
+
+def _file(name: str) -> web.Response:
     if name not in STATIC:
         raise web.HTTPNotFound
     text = files("crawler.web").joinpath("static", name).read_text("utf-8")
