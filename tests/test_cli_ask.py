@@ -78,6 +78,9 @@ def test_o2_csv_cells_cannot_be_formulas(stored: tuple[Path, str]) -> None:
         "=",
     ]
     assert sh("query", file, "SELECT -1", "--format", "csv").out == "-1\n-1\n"
+    for start in "=+-@\t\n＝＋－＠":
+        cells = list(csv.reader(io.StringIO(sh("query", file, f"SELECT '{start}1' AS c", "--format", "csv").out, newline="")))
+        assert cells == [["c"], [f"'{start}1"]]
 
 
 @pytest.mark.parametrize("sql", ["SELEC", "SELECT nothing FROM pages", "DELETE FROM url", "DROP VIEW pages", ""])

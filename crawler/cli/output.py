@@ -18,6 +18,7 @@ from crawler.text import printable
 Row = Sequence[Any]
 SAMPLE = 500  # rows that decide the widths of a table
 WIDEST = 100  # characters of a table's cell
+FORMULAS = tuple("=+-@\t\r\n＝＋－＠")  # what spreadsheets take for the start of a formula (OWASP, "CSV Injection")
 
 
 def write_rows(
@@ -86,7 +87,7 @@ def _json(names: list[str], rows: Iterable[Row], out: IO[str]) -> None:
 def _cell(value: Any, raw: bool) -> Any:
     if isinstance(value, bytes):
         return value.hex()
-    if not raw and isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    if not raw and isinstance(value, str) and value.startswith(FORMULAS):
         return "'" + value  # a spreadsheet would take it for a formula
     return value
 

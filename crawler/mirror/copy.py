@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crawler.mirror.files import Files, Page
 from crawler.mirror.makers import LIST
+from crawler.parse.again import KILLERS
 from crawler.parse.mime import HTML
 from storage.codec import UNREADABLE, unpack
 from storage.export.warc import date
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from crawler.parse.pool import ParsePool
 
 AT_ONCE = 8  # bodies that are unpacked in memory
-KILLERS = ("timeout", "memory", "crash")  # what a page did to its parse worker in the crawl; it would do it again
 
 
 class Maker(Protocol):
