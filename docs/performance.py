@@ -89,6 +89,10 @@ ROWS = (
     Row("100,000 hosts with queued URLs against 50: pages/s", "scale.crawl.many_against_full", 0.8, 0.95),
     Row("a reader with aggregate SQL in a loop: rate", "reader.loop_against_alone", 0.9, 0.95),
     Row("… that asks its queries each second", "reader.each_second_against_alone", 0.9, 0.95),
+    Row("web view: of 100,000 pages those with a rare word, ms", "web.alone.search_rare.median_ms", 150, 150, COUNT, most=True),
+    Row("… its overview while a crawl writes, 1 M URLs, ms", "web.while_crawling.overview.median_ms", 300, 300, COUNT, most=True),
+    Row("… a crawl with the overview open: rate", "web_beside.viewed_against_alone", 0.9, 0.95),
+    Row("5,000 unchanged pages crawled again: share of the bytes", "recrawl.share", 0.05, 0.05, "{:.3f}", most=True),
 )
 NAMES = {"crawler": "poolcrawl", "scrapy": "Scrapy", "crawlee": "Crawlee-Python", "spider": "spider-rs", "wget2": "wget2",
          "floor": "the floor"}
