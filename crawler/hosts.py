@@ -6,12 +6,12 @@ for a host: that of its name, else that of the smallest domain it is in. What th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from crawler.settings import BadSpec, table, typed
+from crawler.text import near_miss
 from storage.model import HostBudget
 
 SETTINGS: Mapping[str, tuple[str, str]] = {  # key -> the spec's setting, its type
@@ -87,8 +87,8 @@ def _read(where: str, entries: Mapping[str, Any]) -> Table:
             option, kind = SETTINGS[name]
             settings[option] = typed(told, kind, value)
         else:
-            near = difflib.get_close_matches(name, KEYS, 1) or [_OPTIONS.get(name, "")]
-            raise BadSpec(f"{told}: unknown; a host has {', '.join(KEYS)}" + (f"; did you mean {near[0]!r}?" if near[0] else ""))
+            near = near_miss(_OPTIONS.get(name, name), KEYS)
+            raise BadSpec(f"{told}: unknown{near}; a host has {', '.join(KEYS)}")
     return Table(where, settings, HostBudget(where, budget, tuple(paths)))
 
 

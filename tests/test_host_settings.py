@@ -91,8 +91,8 @@ def test_without_tables_every_host_has_the_spec_itself() -> None:
         ('[host."a.org"]\n[host."A.org."]', 'host."A.org.": the same host as host."a.org"'),
         ('host = 1', "host: must be a table"),
         ('host."a.org" = 1', 'host."a.org": must be a table'),
-        ('[host."a.org"]\ndealy = 1', "host.\"a.org\".dealy: unknown; a host has delay, adaptive, connections, max_pages, "
-                                      "include, exclude, budget, path; did you mean 'delay'?"),
+        ('[host."a.org"]\ndealy = 1', "host.\"a.org\".dealy: unknown (did you mean 'delay'?); a host has delay, "
+                                      "adaptive, connections, max_pages, include, exclude, budget, path"),
         ('[host."a.org"]\nper-host = 1', "did you mean 'connections'?"),
         ('[host."a.org"]\ndelay = "5"', "host.\"a.org\".delay: must be a number, not '5'"),
         ('[host."a.org"]\ndelay = -1', 'host."a.org".delay: must be 0 or more, not -1'),
