@@ -14,7 +14,7 @@ from storage.store import StoreLocked, StoreUnreadable
 
 
 class FileLock:
-    """Holds ``path`` + '.lock' from `acquire` to `release`; the kernel releases it when the process dies."""
+    """Holds ``path`` + '.lock' from `acquire` to `release`, or as a context; the kernel ends it with the process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(path.name + ".lock")
@@ -39,6 +39,12 @@ class FileLock:
         except OSError as error:  # as on a full disk; a lock kept open would bar this process from the file for good
             self.release()
             raise StoreUnreadable(f"{self.path}: {error.strerror}") from None
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         if self._fd is not None:

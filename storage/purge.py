@@ -94,7 +94,7 @@ def purge(path: Path, names: Sequence[str], host_of: Callable[[str], str | None]
     """
     if not path.is_file():
         raise StoreUnreadable(f"{path}: no such file")
-    with locked(path), _without_index(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
+    with FileLock(path), _without_index(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
         before = _size(path)
         prepare(db, path)
         try:
@@ -107,21 +107,11 @@ def purge(path: Path, names: Sequence[str], host_of: Callable[[str], str | None]
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    lock = FileLock(path)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def _without_index(path: Path) -> Iterator[None]:
     """The index goes first and as a whole, and is not made anew of the rows that go: it holds the same texts."""
     side = index.path_of(path)
     try:
-        with locked(side):
+        with FileLock(side):
             index.wipe(path)
             yield
     except StoreLocked:

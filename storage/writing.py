@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from storage.lock import FileLock
 from storage.migrate import check, prepare
-from storage.purge import finish, locked
+from storage.purge import finish
 from storage.store import StoreUnreadable
 from storage.trouble import Errors, told
 
@@ -25,7 +26,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if not path.is_file():
         raise StoreUnreadable(f"{path}: no such file")
-    with locked(path), closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
+    with FileLock(path), closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
         try:
             if check(db, path)[2]:
                 raise StoreUnreadable(f"{path} is empty: no crawl has begun in it")

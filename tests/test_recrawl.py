@@ -230,12 +230,8 @@ def test_a_file_that_is_being_crawled_is_exit_75(crawl_file: Path, arguments: tu
     """Nothing is changed under a running crawl; a file that is not there is exit 2."""
     assert sh(arguments[0], crawl_file, *arguments[1:]).code == 2
     asyncio.run(run_async(CrawlSpec(seeds=("http://127.0.0.1:9/",), patience=0.0, delay=0.0), crawl_file))
-    lock = FileLock(crawl_file)
-    lock.acquire()
-    try:
+    with FileLock(crawl_file):
         assert sh(arguments[0], crawl_file, *arguments[1:]).code == 75
-    finally:
-        lock.release()
 
 
 async def test_failures_are_retried(serve: Serve, crawl_file: Path) -> None:

@@ -114,10 +114,6 @@ async def test_a_file_that_is_being_crawled_is_exit_75(serve: Serve, crawl_file:
     await crawled(serve, crawl_file, shop(1))
     before = ask(crawl_file, "SELECT * FROM pages")
     assert (await said(crawl_file, "--extractor", "no.such:thing")).code == 2
-    lock = FileLock(crawl_file)
-    lock.acquire()
-    try:
+    with FileLock(crawl_file):
         assert (await said(crawl_file)).code == 75
-    finally:
-        lock.release()
     assert ask(crawl_file, "SELECT * FROM pages") == before

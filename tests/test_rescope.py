@@ -96,10 +96,6 @@ async def test_who_may_not(serve: Serve, crawl_file: Path) -> None:
     await crawled(serve, crawl_file)
     before = contents(crawl_file)
     assert sh("rescope", crawl_file, "--include", "(").code == 2
-    lock = FileLock(crawl_file)
-    lock.acquire()
-    try:
+    with FileLock(crawl_file):
         assert sh("rescope", crawl_file, "--scope", "any").code == 75
-    finally:
-        lock.release()
     assert contents(crawl_file) == before
