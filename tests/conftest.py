@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -94,3 +95,32 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             return web.url()
 
     return file, asyncio.run(make())
+
+
+# --- crawls for the web view to show
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A crawl of a web with one of everything, hostile texts too; and its root."""
+    from tests.test_report import SITE
+    from tests.viewing import crawled
+
+    file = tmp_path_factory.mktemp("known") / "crawl.db"
+    return file, crawled(SITE, file)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """131 pages."""
+    from tests.viewing import MANY, crawled
+
+    file = tmp_path_factory.mktemp("many") / "crawl.db"
+    crawled(MANY, file)
+    return file
+
+
+@pytest.fixture
+def copy(many: Path, tmp_path: Path) -> Path:
+    """The same, to write to."""
+    return Path(shutil.copy(many, tmp_path / "crawl.db"))

@@ -18,16 +18,9 @@ from crawler.web import guard
 from crawler.web.app import VIEWS
 from storage.questions import QUESTIONS
 from tests.commands import running, sh
-from tests.test_report import EVIL, SITE
+from tests.test_report import EVIL
 from tests.test_upgrade import OLD, restored
-from tests.viewing import crawled, view
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A crawl of a web with one of everything, hostile texts too; and its root."""
-    file = tmp_path_factory.mktemp("known") / "crawl.db"
-    return file, crawled(SITE, file)
+from tests.viewing import view
 
 
 def every(root: str) -> list[str]:

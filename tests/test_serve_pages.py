@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,30 +15,7 @@ from selectolax.lexbor import LexborHTMLParser
 from crawler.web.overview import curve, thinned
 from crawler.web.search import terms
 from tests.commands import cli
-from tests.test_report import SITE
-from tests.viewing import MANY, View, another, cells, counted, crawled, facts, next_of, view
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A crawl of a web with one of everything, hostile texts too; and its root."""
-    file = tmp_path_factory.mktemp("known") / "crawl.db"
-    return file, crawled(SITE, file)
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """131 pages."""
-    file = tmp_path_factory.mktemp("many") / "crawl.db"
-    crawled(MANY, file)
-    return file
-
-
-@pytest.fixture
-def copy(many: Path, tmp_path: Path) -> Path:
-    """The same, to write to."""
-    return Path(shutil.copy(many, tmp_path / "crawl.db"))
-
+from tests.viewing import View, another, cells, counted, facts, next_of, view
 
 # --- what they say
 

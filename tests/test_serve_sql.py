@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import resource
-import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,35 +14,13 @@ import pytest
 
 from crawler.web import app
 from tests.commands import sh
-from tests.test_report import SITE
-from tests.viewing import MANY, cells, crawled, view
+from tests.viewing import cells, view
 
 WRITES = (
     "DELETE FROM url", "VACUUM INTO '{folder}/out.db'", "ATTACH '{folder}/out.db' AS a", "PRAGMA user_version = 9",
     "UPDATE run SET ending = 'x'", "CREATE TABLE t (a)", "INSERT INTO meta VALUES ('a', 'b')", "SELECT load_extension('x')",
     "SELECT writefile('{folder}/out.db', 'x')",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A crawl of a web with one of everything, hostile texts too; and its root."""
-    file = tmp_path_factory.mktemp("known") / "crawl.db"
-    return file, crawled(SITE, file)
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """131 pages."""
-    file = tmp_path_factory.mktemp("many") / "crawl.db"
-    crawled(MANY, file)
-    return file
-
-
-@pytest.fixture
-def copy(many: Path, tmp_path: Path) -> Path:
-    """The same, to write to."""
-    return Path(shutil.copy(many, tmp_path / "crawl.db"))
 
 
 @pytest.mark.parametrize("sql", WRITES)
