@@ -178,8 +178,8 @@ async def test_o3_serve_runs_nothing_of_the_web(known: tuple[Path, str], browser
 
 def test_serve_needs_no_file_from_elsewhere() -> None:
     """The script and the stylesheet name no address; all they need is in the package."""
-    for name in ("script.js", "style.css", "icon.svg"):
-        text = (ROOT / "crawler/web/static" / name).read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+    for name in ("web/static/script.js", "web/static/style.css", "web/static/icon.svg", "report/plots.css"):
+        text = (ROOT / "crawler" / name).read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "//" not in text.replace("// ", ""), name
         assert "url(" not in text
         assert "@import" not in text

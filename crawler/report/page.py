@@ -25,7 +25,7 @@ def page(reader: Reader, now: float) -> str:
         title = f"Crawl report: {reader.path.name}"
         told = (_look(found), _plots(reader), _problems(found, reader.path.name), _reasons(reader))
         body = joined(_head(reader, title), *told, _foot(now))
-    style = Safe(files("crawler.report").joinpath("style.css").read_text("utf-8"))
+    style = Safe("".join(files("crawler.report").joinpath(name).read_text("utf-8") for name in ("style.css", "plots.css")))
     allowed = b64encode(sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
     head = tag("head", tag("meta", charset="utf-8"), tag("meta", http_equiv="Content-Security-Policy", content=policy),

@@ -41,7 +41,9 @@ VIEWS: Mapping[str, View] = {
     "/": overview, "/pages": pages, "/page": page, "/links": links, "/hosts": hosts, "/failures": failures, "/broken": broken,
     "/redirects": redirects, "/skipped": skipped, "/search": search, "/sql": sql,
 }  # fmt: skip
-STATIC = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
+OURS, REPORTS = files("crawler.web") / "static", files("crawler.report")
+STATIC = {"style.css": (OURS, "text/css"), "plots.css": (REPORTS, "text/css"), "script.js": (OURS, "text/javascript"),
+          "icon.svg": (OURS, "image/svg+xml")}  # fmt: skip
 SECONDS, SAVING = 10.0, 120.0  # that a page, and a download, may take
 AT_ONCE, SLOW_AT_ONCE = 3, 2  # requests that read the file, and that run somebody's SQL, which may take long; the others wait
 CATCH_UP = 0.1  # s that a request waits for what was fetched since to be read; that goes on beside it
@@ -181,8 +183,8 @@ async def _icon(_: web.Request) -> web.Response:
 def _file(name: str) -> web.Response:
     if name not in STATIC:
         raise web.HTTPNotFound
-    text = files("crawler.web").joinpath("static", name).read_text("utf-8")
-    return web.Response(text=text, content_type=STATIC[name], charset="utf-8")
+    folder, kind = STATIC[name]
+    return web.Response(text=folder.joinpath(name).read_text("utf-8"), content_type=kind, charset="utf-8")
 
 
 def _failed(status: int, title: str, sentence: str) -> web.Response:

@@ -32,7 +32,7 @@ def _head(title: str) -> Safe:
     return tag("head", tag("meta", charset="utf-8"), tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
                tag("meta", name="color-scheme", content="light dark"), tag("title", title),
                tag("link", rel="icon", href="/static/icon.svg", type="image/svg+xml"),
-               tag("link", rel="stylesheet", href="/static/style.css"),
+               *(tag("link", rel="stylesheet", href=f"/static/{name}.css") for name in ("style", "plots")),
                tag("script", src="/static/script.js", defer=""))  # fmt: skip
 
 
