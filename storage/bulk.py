@@ -7,8 +7,6 @@ A parameter costs half of what the same value costs as JSON, and each statement 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 from storage.text import to_unicode
@@ -17,21 +15,37 @@ AT_ONCE = 250  # rows in one statement; SQLite takes 32,766 parameters
 
 
 def inserting(table: str, *columns: str) -> str:
-    """The statement for `insert`."""
+    """The statement for `Rows`."""
     row = f"({', '.join('?' * len(columns))})"
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * AT_ONCE)} ON CONFLICT DO NOTHING"  # noqa: S608
 
 
-def insert(db: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-    """Insert the rows; how many were new. The last statement is filled up with its last row, which conflicts with itself:
-    for tables with a key."""
-    new = 0
-    for start in range(0, len(rows), AT_ONCE):
-        some = list(rows[start : start + AT_ONCE])
-        some += some[-1:] * (AT_ONCE - len(some))
-        values = list(chain.from_iterable(some))
+class Rows:
+    """Rows on their way into a table with a key. Their ``values`` are appended one after the other, and go into the file as
+    soon as there are enough; `end` says how many rows were new."""
+
+    def __init__(self, db: sqlite3.Connection, sql: str) -> None:
+        self._db, self._sql, self._size = db, sql, sql.count("?")
+        self._new = 0
+        self.values: list[Any] = []
+
+    def flush(self) -> None:
+        """Insert what makes whole statements."""
+        while len(self.values) >= self._size:
+            some, self.values[: self._size] = self.values[: self._size], ()
+            self._insert(some)
+
+    def end(self) -> int:
+        """Insert the rest. Its statement is filled up with the last row, which conflicts with itself."""
+        self.flush()
+        if self.values:
+            width = self._size // AT_ONCE
+            self._insert(self.values + self.values[-width:] * (AT_ONCE - len(self.values) // width))
+            self.values.clear()
+        return self._new
+
+    def _insert(self, values: list[Any]) -> None:
         try:
-            new += db.execute(sql, values).rowcount
+            self._new += self._db.execute(self._sql, values).rowcount
         except UnicodeEncodeError:
-            new += db.execute(sql, list(map(to_unicode, values))).rowcount
-    return new
+            self._new += self._db.execute(self._sql, list(map(to_unicode, values))).rowcount

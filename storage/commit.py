@@ -17,7 +17,7 @@ from storage.discovery import DEEP, discover, meet, move
 from storage.links import Verdict, origins_of
 from storage.memory import Memory, Names
 from storage.model import BUDGETS, BodyRow, Budgets, HostRow, Place, Settlement
-from storage.targets import Targets, collect
+from storage.targets import Targets, collect, known_edges
 from storage.text import to_json
 
 EXCLUDED = "SELECT host FROM exclusion"
@@ -81,8 +81,11 @@ def apply(db: sqlite3.Connection, memory: Memory, batch: Sequence[Settlement], f
     if surveyed:
         batch = sitemaps.trimmed(db, batch, names.hosts)
     batch, again = repeats.closed(db, batch, names.hosts)
-    absent = meet(db, batch, memory, facts.limit["max_depth"])
-    targets, owns = collect(batch, memory, facts.budgets.redirects)
+    db.execute(UNLINK, (to_json([s.url_id for s in batch if _unlinks(s)]),))
+    links = bulk.Rows(db, LINK)
+    left = known_edges(batch, memory, links)
+    absent = meet(db, left, memory, facts.limit["max_depth"])
+    targets, owns = collect(batch, left, memory, facts.budgets.redirects, links)
     ids, moving = discover(db, targets, absent, memory, facts.limit)
     bodies = _Bodies([s.body for s in batch if s.body])
     bodies.write(db)
@@ -90,8 +93,8 @@ def apply(db: sqlite3.Connection, memory: Memory, batch: Sequence[Settlement], f
     fetch_ids = _fetches(db, batch, bodies, {i: ids[n] for i, n in owns.items()}, facts)
     _settle(db, batch, fetch_ids, facts.now)
     sitemaps.release(db, batch, facts.limit)
-    db.execute(UNLINK, (to_json([s.url_id for s in batch if _unlinks(s)]),))
-    bulk.insert(db, LINK, targets.rows_of_edges(ids))
+    targets.link(ids, links)
+    links.end()
     readmitted = move(db, batch, moving, facts.limit)
     if targets.roles:
         _name_sitemaps(db, targets, ids, memory, facts.now)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from storage import bulk
 from storage.budget import Ledger
 from storage.known import NEVER, SETTLED, Key, Known, State, moved
-from storage.links import Judged, Verdict
+from storage.links import Verdict
 from storage.memory import Memory
 from storage.model import Settlement
-from storage.targets import Target, Targets
+from storage.targets import Edge, Target, Targets
 from storage.text import to_json
 
 DEEP = 1 << 30  # deeper than any page; the statements below say it as 1 << 30
@@ -99,23 +99,15 @@ class Found(NamedTuple):
         return moved(NEVER if self.depth is None else self.depth, self.state, target.depth, target.verdict)
 
 
-def meet(db: sqlite3.Connection, batch: Sequence[Settlement], memory: Memory, max_depth: int) -> Collection[Key]:
-    """Learn what pages link to and memory does not know. Gives those that the file does not know either. Few objects are
-    made here, for many targets."""
-    known, ids = memory.known, memory.names.origins
-    unknown: dict[Key, None] = {}
-    for s in batch:
-        if isinstance(s.links, Judged):
-            links = s.links.links
-            origins = [ids[origin] for origin, _ in links.sites]
-            keys = [(origins[at], path) for at, path in zip(links.at, links.paths, strict=True)]
-            unknown.update([(key, None) for key in keys if key not in known.young and known.get(key) is None])
+def meet(db: sqlite3.Connection, left: Sequence[Edge], memory: Memory, max_depth: int) -> Collection[Key]:
+    """Learn what pages link to and memory does not know. Gives those that the file does not know either."""
+    unknown = dict.fromkeys(edge[2] for edge in left if memory.known.get(edge[2]) is None)
     places = list(unknown)
     found = db.execute(MEET, {"places": to_json(places), "max_depth": max_depth}) if places else ()
     for n, id_, depth, state, keeps in found:
         del unknown[places[n]]
         if keeps:
-            known.learn(places[n], id_, depth, state)
+            memory.known.learn(places[n], id_, depth, state)
     return unknown.keys()
 
 
@@ -135,8 +127,10 @@ def discover(
     last = db.execute(LAST).fetchone()[0]
     new = [n for n in range(len(targets.rows)) if n not in known]
     ids |= {n: last + place for place, n in enumerate(new, 1)}
-    rows = [(ids[n], *_row(targets.rows[n], limit)) for n in new]
-    if bulk.insert(db, ADD, rows) != len(rows):
+    urls = bulk.Rows(db, ADD)
+    for n in new:
+        urls.values += (ids[n], *_row(targets.rows[n], limit))
+    if urls.end() != len(new):
         raise RuntimeError("a URL that was not known has been added twice")
     _learn(memory.known, targets.rows, known, ids, limit["max_depth"])
     return ids, [(found.id, targets.rows[n]) for n, found in known.items() if found.moved(targets.rows[n])]

@@ -1,12 +1,16 @@
 """The links of a page in columns: what comes sixty times a page is no object until somebody looks at it.
 
-They travel so from the parse worker to the commit; both classes are sequences for whoever wants to see one edge.
+They travel so from the parse worker to the commit; both classes are sequences for whoever wants to see one edge. While
+they wait for their commit they are one piece of text: hundreds of small objects a page that nobody touches for a second
+have left every cache when it comes, and cost more to look at than to make anew (decision 0037).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
+
+import orjson
 
 from storage.model import LinkRow, Place
 
@@ -36,21 +40,29 @@ class Verdict(NamedTuple):
 NOTED = Verdict(False)  # on an edge that nobody would follow anyway: it is only recorded
 
 
-class Links(Sequence[Link]):
-    """Edges: ``sites`` are (origin, host) pairs, each once; ``at`` says to which of them an edge leads."""
+class Columns(NamedTuple):
+    """What there is to know of each edge: ``at`` says to which site it leads."""
 
-    __slots__ = ("at", "kinds", "paths", "rels", "sites", "texts")
+    at: Sequence[int] = ()
+    paths: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    rels: Sequence[str | None] = ()
+    texts: Sequence[str | None] = ()
+
+
+NO_COLUMNS = Columns()
+
+
+class Links(Sequence[Link]):
+    """Edges: ``sites`` are (origin, host) pairs, each once. ``text``: a JSON object whose "links" are the columns."""
+
+    __slots__ = ("_columns", "_count", "_text", "sites")
 
     def __init__(
-        self,
-        sites: Sequence[tuple[str, str]] = (),
-        at: Sequence[int] = (),
-        paths: Sequence[str] = (),
-        kinds: Sequence[str] = (),
-        rels: Sequence[str | None] = (),
-        texts: Sequence[str | None] = (),
+        self, sites: Sequence[tuple[str, str]] = (), columns: Columns = NO_COLUMNS, text: bytes | None = None
     ) -> None:
-        self.sites, self.at, self.paths, self.kinds, self.rels, self.texts = sites, at, paths, kinds, rels, texts
+        self.sites, self._text, self._count = sites, text, len(columns.at)
+        self._columns: Columns | None = columns
 
     @classmethod
     def of(cls, links: Iterable[Link]) -> Links:
@@ -58,13 +70,25 @@ class Links(Sequence[Link]):
         sites: dict[tuple[str, str], int] = {}
         at = [sites.setdefault((place.origin, place.host), len(sites)) for place, _, _, _ in rows]
         paths, kinds, rels, texts = ([row[0].path for row in rows], *([row[i] for row in rows] for i in (1, 2, 3)))
-        return cls(list(sites), at, paths, kinds, rels, texts)  # type: ignore[arg-type]  # columns of a tuple's fields
+        return cls(list(sites), Columns(at, paths, kinds, rels, texts))  # type: ignore[arg-type]  # of a tuple's fields
+
+    def columns(self) -> Columns:
+        """All edges; made anew at each call where they are folded."""
+        if self._columns is not None:
+            return self._columns
+        assert self._text is not None
+        return Columns(*orjson.loads(self._text)["links"])
+
+    def fold(self) -> None:
+        """Keep the text alone, if there is one."""
+        if self._text is not None:
+            self._columns = None
 
     def __len__(self) -> int:
-        return len(self.at)
+        return self._count
 
     def __iter__(self) -> Iterator[Link]:
-        for at, path, kind, rel, text in zip(self.at, self.paths, self.kinds, self.rels, self.texts, strict=True):
+        for at, path, kind, rel, text in zip(*self.columns(), strict=True):
             yield Link(self.place(at, path), kind, rel, text)
 
     def place(self, at: int, path: str) -> Place:
@@ -92,12 +116,19 @@ NO_LINKS = Links()
 
 
 class Judged(Sequence[LinkRow]):
-    """A page's links, each with what following it adds to the depth (None: nobody does) and the verdict on its target."""
+    """A page's links, each with what following it adds to the depth (None: nobody does) and the verdict on its target.
+    ``leads``: numbers of the sites where a target belongs to the crawl. The links are folded: they wait for their commit."""
 
-    __slots__ = ("links", "steps", "verdicts")
+    __slots__ = ("leads", "links", "steps", "verdicts")
 
     def __init__(self, links: Links, steps: Sequence[int | None], verdicts: Sequence[Verdict]) -> None:
         self.links, self.steps, self.verdicts = links, steps, verdicts
+        self.leads = {at for at, verdict in zip(links.columns().at, verdicts, strict=True) if verdict.admit}
+        links.fold()
+
+    def edges(self) -> Iterator[tuple[int, str, str, str | None, str | None, int | None, Verdict]]:
+        """Site, path, kind, rel, text, step and verdict of each."""
+        return zip(*self.links.columns(), self.steps, self.verdicts, strict=True)
 
     def __len__(self) -> int:
         return len(self.links)
@@ -118,8 +149,7 @@ def admitted_hosts(links: Sequence[LinkRow]) -> set[str]:
     """The hosts that an edge leads to whose target belongs to the crawl."""
     if isinstance(links, Judged):
         sites = links.links.sites
-        at = {at for at, verdict in zip(links.links.at, links.verdicts, strict=True) if verdict.admit}
-        return {sites[number][1] for number in at}
+        return {sites[number][1] for number in links.leads}
     return {link.target.host for link in links if link.admit}
 
 

@@ -1,4 +1,8 @@
-"""What a batch of settlements mentions: URLs that have to be looked up, and edges."""
+"""What a batch of settlements mentions: URLs that have to be looked up, and edges.
+
+The edges of a page are looked at once, all of a page together, while they are warm: those to known targets, nine of ten, are
+rows in the file before the next page is unfolded.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.known import Known, moved
+from storage.bulk import Rows
+from storage.known import NEVER, SETTLED, Key, moved
 from storage.links import NOTED, Judged, Verdict
 from storage.memory import Memory, Names
 from storage.model import LinkRow, Place, Role, Settlement
@@ -48,13 +53,12 @@ class Target:
 
 @dataclass(slots=True)
 class Targets:
-    """All of them, by number, and all edges."""
+    """All of them, by number, and the edges to them."""
 
     names: Names
     rows: list[Target] = field(default_factory=list)
     index: dict[tuple[str, str], int] = field(default_factory=dict)
-    edges: list[list[Any]] = field(default_factory=list)  # src, dst, kind, rel, text, step
-    open: list[list[Any]] = field(default_factory=list)  # of these, whose ends are ~numbers of targets
+    edges: list[tuple[Any, ...]] = field(default_factory=list)  # src, dst, kind, rel, text, step; ends are ~numbers of targets
     roles: list[tuple[int, int | None, Role]] = field(default_factory=list)  # target, the robots.txt that named it, role
 
     def add(
@@ -80,60 +84,83 @@ class Targets:
 
     def edge(self, src: int, n: int, kind: str, rel: str | None, text: str | None, step: int | None) -> None:
         """Note an edge to a target. ``src``: an id, or ~number of a target."""
-        row = [src, ~n, kind, rel, text, step]
-        self.edges.append(row)
-        self.open.append(row)
+        self.edges.append((src, ~n, kind, rel, text, step))
 
-    def rows_of_edges(self, ids: Mapping[int, int]) -> list[list[Any]]:
+    def link(self, ids: Mapping[int, int], links: Rows) -> None:
         """The edges, now that the targets' ids are known by their numbers."""
-        for row in self.open:
-            row[1] = ids[~row[1]]
-            if row[0] < 0:
-                row[0] = ids[~row[0]]
-        return self.edges
+        for src, n, *more in self.edges:
+            links.values += (src if src >= 0 else ids[~src], ids[~n], *more)
 
 
-def collect(batch: Sequence[Settlement], memory: Memory, redirects: int) -> tuple[Targets, dict[int, int]]:
-    """All targets and edges, and for our own visits (robots) which target is theirs. ``redirects``: in a row, at most."""
+UNKNOWN = 0, NEVER + 1, None  # nothing is as deep as that
+Edge = tuple[Settlement, Place, Key, str, str | None, str | None, int | None, Verdict]
+"""Of a page: to where, and by which name its target is known; kind, rel, text, step and verdict."""
+
+
+def known_edges(batch: Sequence[Settlement], memory: Memory, links: Rows) -> list[Edge]:
+    """Put the edges of pages whose targets memory knows, and about which they change nothing, among the rows of ``links``.
+    Gives the others."""
+    left: list[Edge] = []
+    for s in batch:
+        if isinstance(s.links, Judged):
+            _page(s, s.links, memory, links.values, left)
+            links.flush()
+    return left
+
+
+def _page(s: Settlement, found: Judged, memory: Memory, values: list[Any], left: list[Edge]) -> None:
+    """What is done here is done sixty times a page."""
+    assert s.url_id is not None
+    links, src, base, known = found.links, s.url_id, s.depth, memory.known
+    young, origins = known.young, [memory.names.origins[origin] for origin, _ in links.sites]
+    for at, path, kind, rel, text, step, verdict in found.edges():
+        key = origins[at], path
+        id_, nearest, state = young.get(key) or known.get(key) or UNKNOWN
+        depth = NEVER if step is None else base + step
+        if depth >= nearest and step != 0 and (state == SETTLED or not moved(nearest, state, depth, verdict)):
+            values += (src, id_, kind, rel, text, step)
+        else:
+            left.append((s, links.place(at, path), key, kind, rel, text, step, verdict))
+
+
+def collect(
+    batch: Sequence[Settlement], left: Sequence[Edge], memory: Memory, redirects: int, links: Rows
+) -> tuple[Targets, dict[int, int]]:
+    """All targets, with the edges to them, and for our own visits (robots) which target is theirs. ``left`` are edges of pages
+    whose targets memory has learnt meanwhile, or nobody knows. ``redirects``: in a row, at most."""
     targets = Targets(memory.names)
     owns: dict[int, int] = {}
     for i, s in enumerate(batch):
         if s.url_id is None:
             owns[i] = targets.add(s.place, None, None)
-        if isinstance(s.links, Judged):
-            _page(s, s.links, memory.known, targets, redirects)
-            continue
-        for link in s.links:
-            role = link.role if s.hops < redirects else None  # else its redirects have become too many
-            if role is not None:  # a name is no link: it gives no depth, nor does it admit a page
-                n = targets.add(link.target, s.url_id, None, s.hops + 1, Verdict(False, link.reason, link.detail))
-                targets.roles.append((n, owns.get(i), role))
-            else:
-                n = _mention(targets, s, link.target, link.step, _verdict(link), redirects, seed=link.seed)
-            src = s.url_id if s.url_id is not None else ~owns[i]
-            targets.edge(src, n, link.kind, link.rel, link.text, link.step if link.role is None else None)
+        if not isinstance(s.links, Judged):
+            _few(targets, s, owns.get(i), redirects)
+    for s, place, key, kind, rel, text, step, verdict in left:
+        assert s.url_id is not None
+        target, depth = memory.known.get(key), None if step is None else s.depth + step
+        if target is not None and step != 0 and not moved(target[1], target[2], depth, verdict):
+            links.values += (s.url_id, target[0], kind, rel, text, step)
+        else:
+            targets.edge(s.url_id, _mention(targets, s, place, step, verdict, redirects), kind, rel, text, step)
     return targets, owns
+
+
+def _few(targets: Targets, s: Settlement, own: int | None, redirects: int) -> None:
+    """The edges of what is no page."""
+    for link in s.links:
+        role = link.role if s.hops < redirects else None  # else its redirects have become too many
+        if role is not None:  # a name is no link: it gives no depth, nor does it admit a page
+            n = targets.add(link.target, s.url_id, None, s.hops + 1, Verdict(False, link.reason, link.detail))
+            targets.roles.append((n, own, role))
+        else:
+            n = _mention(targets, s, link.target, link.step, _verdict(link), redirects, seed=link.seed)
+        src = ~own if s.url_id is None and own is not None else s.url_id
+        assert src is not None
+        targets.edge(src, n, link.kind, link.rel, link.text, link.step if link.role is None else None)
 
 
 def _verdict(link: LinkRow) -> Verdict:
     return Verdict(link.admit, link.reason, link.detail)
-
-
-def _page(s: Settlement, found: Judged, known: Known, targets: Targets, redirects: int) -> None:
-    """The edges of a page. What is done here is done forty times a page: a known target becomes no object but its row."""
-    assert s.url_id is not None
-    links, src, edges, young = found.links, s.url_id, targets.edges, known.young
-    origins = [targets.names.origins[origin] for origin, _ in links.sites]
-    columns = zip(links.at, links.paths, links.kinds, links.rels, links.texts, found.steps, found.verdicts, strict=True)
-    for at, path, kind, rel, text, step, verdict in columns:
-        key = origins[at], path
-        target = young.get(key) or known.get(key)
-        depth = None if step is None else s.depth + step
-        if target is not None and step != 0 and not moved(target[1], target[2], depth, verdict):
-            edges.append([src, target[0], kind, rel, text, step])
-        else:
-            n = _mention(targets, s, links.place(at, path), step, verdict, redirects)
-            targets.edge(src, n, kind, rel, text, step)
 
 
 def _mention(

@@ -29,6 +29,7 @@ WORDS = [  # steps and verdicts as the scope gives them
     *[(step, Verdict(False, reason, f"why {reason}")) for reason in ("scope", "exclude", "trap") for step in (1, 0, None)],
 ]
 EDGE = st.tuples(st.sampled_from(PLACES), st.sampled_from(WORDS)).map(lambda edge: (edge[0], *edge[1]))
+KINDS = {1: "a", 0: "refresh", None: "img"}  # a page has one edge of a kind to a target, and the kind says the step
 OUTCOME = st.sampled_from(("page",) * 4 + ("redirect", "retry", "robots", "sitemaps named"))
 VISIT = st.tuples(st.integers(0, 20), OUTCOME, st.lists(EDGE, max_size=5))
 TABLES = ("url", "link", "host", "origin", "shape")
@@ -62,7 +63,7 @@ def settlement(db: sqlite3.Connection, number: int, outcome: str, edges: list[tu
         return Settlement(place, id_, depth, "redirect", links=links, hops=hops)
     if known_as is not None:
         return Settlement(place, id_, 0, "sitemap", attempts=1, role=known_as)
-    columns = Links.of(Link(to, "a") for to, _, _ in edges)
+    columns = Links.of(Link(to, KINDS[step]) for to, step, _ in edges)
     judged = Judged(columns, [step for _, step, _ in edges], [verdict for _, _, verdict in edges])
     return Settlement(place, id_, depth, "page", links=judged, hops=hops)
 

@@ -105,7 +105,8 @@ class Scope:
         whole = [self._whole(origin, host) for origin, host in links.sites]
         rooms = [MAX_LENGTH - len(origin) for origin, _ in links.sites]
         found = []
-        for at, path, step in zip(links.at, links.paths, steps, strict=True):
+        at_, paths, *_ = links.columns()
+        for at, path, step in zip(at_, paths, steps, strict=True):
             verdict = whole[at]
             if step is None:
                 verdict = NOTED

@@ -109,10 +109,11 @@ def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: in
 
 def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
     """The edges of a page. ``closed``: why none of them is followed."""
-    steps = list(map((_ALL_STEPS if scope.requisites else _STEPS).get, links.kinds))
+    columns = links.columns()
+    steps = list(map((_ALL_STEPS if scope.requisites else _STEPS).get, columns.kinds))
     verdicts = scope.judge_all(links, steps)
-    for n, rel in enumerate(links.rels):
-        if steps[n] is not None and (closed or (rel is not None and "nofollow" in rel.split())):
+    for n, rel in enumerate(columns.rels):
+        if (closed or rel is not None) and steps[n] is not None and (closed or "nofollow" in (rel or "").split()):
             steps[n] = 1 if closed == "sitemaps" else None
             if verdicts[n].admit:
                 verdicts[n] = Verdict(False, closed or "nofollow")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from crawler.url import Joiner
-from storage.links import Links
+from storage.links import Columns, Links
 from storage.model import Place
 
 MAX_LINKS = 10_000  # distinct (target, kind) kept of a page (P6)
@@ -42,7 +42,7 @@ class Edges:
 
     def links(self) -> Links:
         at, paths, kinds = zip(*self._rows, strict=True) if self._rows else ((), (), ())
-        return Links(self._origins, at, paths, kinds, self._rels, self._texts)
+        return Links(self._origins, Columns(at, paths, kinds, self._rels, self._texts))
 
     def url(self, href: str) -> str | None:
         """Where an href leads."""

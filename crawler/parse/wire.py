@@ -13,7 +13,7 @@ import orjson
 
 from crawler.url import host_of
 from crawler.visit import Extract
-from storage.links import NO_LINKS, Links
+from storage.links import NO_LINKS, Columns, Links
 from storage.text import to_json
 
 MAX_ANSWER = 4 << 20  # bytes of an answer's header about a page; links beyond it are trimmed
@@ -59,7 +59,7 @@ def as_header(extract: Extract) -> dict[str, Any]:
     links = extract.links
     header = {name: value for name in _TEXTS if (value := getattr(extract, name)) is not None}
     header["sites"] = links.sites
-    header["links"] = [links.at, links.paths, links.kinds, links.rels, links.texts] if links else []
+    header["links"] = list(links.columns()) if links else []
     header["robots"], header["data"], header["dropped"] = list(extract.robots), extract.data, extract.dropped
     header["digest"], header["codec"] = extract.digest.hex(), extract.codec
     return header
@@ -70,12 +70,12 @@ def from_answer(text: bytes, packed: bytes, body: bytes) -> Extract:
     `crawler.url.split` does not make would be asked at another host than it is filed under, or end a commit."""
     try:
         header = orjson.loads(text)
-        return _extract(header, packed, body)
+        return _extract(header, text, packed, body)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise BadFrame(f"unusable answer of a parse worker: {error!r}") from error
 
 
-def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
+def _extract(header: dict[str, Any], text: bytes, packed: bytes, body: bytes) -> Extract:
     texts = {name: header.get(name) for name in _TEXTS}
     if not all(value is None or isinstance(value, str) for value in texts.values()):
         raise TypeError("a text is no text")
@@ -86,7 +86,7 @@ def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
     if codec not in ("raw", "zstd"):
         raise ValueError(f"codec {codec!r}")
     return Extract(
-        links=_links(header["sites"], *header["links"]) if header["links"] else NO_LINKS,
+        links=_links(header["sites"], Columns(*header["links"]), text) if header["links"] else NO_LINKS,
         robots=frozenset(map(str, header["robots"])),
         data=header["data"],
         dropped=int(header["dropped"]),
@@ -98,23 +98,23 @@ def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
     )
 
 
-def _links(
-    sites: list[list[str]], at: list[int], paths: list[str], kinds: list[str], *others: list[str | None]
-) -> Links:
-    rels, texts = others
+def _links(sites: list[list[str]], columns: Columns, text: bytes) -> Links:
+    at, paths, kinds, rels, texts = columns
     if {len(column) for column in (paths, kinds, rels, texts)} != {len(at)}:
         raise ValueError("columns of different length")
-    if {type(part) for site in sites for part in site} | set(map(type, paths)) | set(map(type, kinds)) != {str}:
-        raise TypeError("an origin, path or kind is no text")
-    if not set(map(type, rels)) | set(map(type, texts)) <= {str, type(None)}:
+    if not {*map(type, rels)} | {*map(type, texts)} <= {str, type(None)}:
         raise TypeError("a rel or text is no text")
-    if set(map(type, at)) != {int} or not 0 <= min(at) <= max(at) < len(sites):
+    if {*map(type, at)} != {int} or not 0 <= min(at) <= max(at) < len(sites):
         raise ValueError("an edge that leads to no site")
-    if any(host != host_of(origin) for origin, host in sites) or not (text := "".join(paths)).isascii():
-        raise ValueError("an origin that is not its host's, or a path that is not ASCII")
-    if not text.isprintable() or any(sites[site][1] for site, path in zip(at, paths, strict=True) if path[:1] != "/"):
+    if {type(part) for site in sites for part in site} != {str} or any(host != host_of(name) for name, host in sites):
+        raise ValueError("an origin that is not its host's")
+    "".join(kinds)  # raises for what is no text
+    all_ = "".join(paths)
+    if not all_.isascii() or not all_.isprintable():
+        raise ValueError("a path that is not printable ASCII")
+    if any(sites[site][1] for site, path in zip(at, paths, strict=True) if path[:1] != "/"):
         raise ValueError("a path that is none")
-    return Links([(origin, host) for origin, host in sites], at, paths, kinds, rels, texts)
+    return Links([(origin, host) for origin, host in sites], columns, text)
 
 
 class Inbox:
