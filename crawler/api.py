@@ -115,10 +115,10 @@ async def run_async(
             await sqlite.reschedule(first_wait(spec), now=clock.wall())
         asked = replace(spec, seeds=tuple(dict.fromkeys(p.url for p in places)))  # canonical: who logs in is not stored
         spec = fitted(spec, note)
-        with late_authorities():
-            from crawler.fetch.pool import FetchPool  # 0.1 s: for who fetches, and before workers want the cores
-
         parser = await stack.enter_async_context(ParsePool(spec.parsers, *spec.extractors))
+        with late_authorities():
+            from crawler.fetch.pool import FetchPool  # 0.2 s, in which the parse workers begin on other cores
+
         fetcher = await stack.enter_async_context(FetchPool(spec, [*known, *places]))
         engine = Engine(
             spec,

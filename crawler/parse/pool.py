@@ -71,6 +71,7 @@ class ParsePool:
         for _ in range(self._size):
             self._start_soon(0.0)
         try:
+            await asyncio.sleep(0)  # they are begun now, whatever keeps the loop busy next
             if self._extractors:
                 await self._ready
         except BaseException:
