@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from crawler.clock import Clock
@@ -32,7 +32,7 @@ from crawler.stop import GRACE, Stop
 from crawler.text import printable
 from crawler.visits import OnPages, Parser, Visits, cancelled, guarded
 from crawler.writer import Writer
-from storage.model import Counts, JsonObject, Place, Queued, Tally
+from storage.model import Counts, JsonObject, Place, Queued, Tally, record
 from storage.store import Store, StoreBlocked
 
 WATCH = 1.0  # seconds between two looks at the disk, the exclude file and the progress
@@ -41,7 +41,7 @@ COUNTED = 30.0  # seconds until the next, at most: a count that waited for the s
 BLOCKED_GRACE = 2.0  # as long, while the store cannot be written: what is fetched now is probably lost
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ending:
     """How a run ended. ``state``: 'complete' (nothing but revisits is queued), 'deferred' (rows are due beyond the
     patience, the first at ``next_at``, Unix ms), 'limit' (one that was asked for) or 'interrupted'."""

@@ -7,12 +7,11 @@ for a host: that of its name, else that of the smallest domain it is in. What th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from crawler.settings import BadSpec, table, typed
 from crawler.text import near_miss
-from storage.model import HostBudget
+from storage.model import HostBudget, record
 
 SETTINGS: Mapping[str, tuple[str, str]] = {  # key -> the spec's setting, its type
     "delay": ("delay", "float"),
@@ -28,7 +27,7 @@ _OPTIONS = {option: key for key, (option, _) in SETTINGS.items()} | {"host_budge
 _TYPED = {option: key for option, key in _OPTIONS.items() if key != "exclude"}  # which adds to what holds for all
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Table:
     """What one table says. ``where``: its name in a TOML file; ``settings``: of the spec, by the spec's names."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from crawler.frontier.exclusions import BadExclusion, one
 from crawler.spec import CrawlSpec, default_of
 from crawler.url import InvalidUrl, admit
-from storage.model import JsonObject
+from storage.model import JsonObject, record
 
 LIVE = (
     "delay",
@@ -32,7 +32,7 @@ class BadOrder(ValueError):
     """A request that is none; the message says why, and what would do."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Order:
     """``do``: 'show', 'set', 'exclude', 'pause', 'resume' or 'stop'. ``settings``: of the spec, as they are to be.
     ``changes``: a row each for the file, as `controls` shows them. ``host``: whose delay is to be said."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from crawler.fetch import Stats
 from crawler.frontier.load import Load
 from crawler.spec import CrawlSpec
 from crawler.visit import Kind, Outcome, Visit
-from storage.model import Counts
+from storage.model import Counts, record
 
 CROWDED = 300  # settlements waiting for their commit
 WINDOW = 30.0  # seconds over which the rate is measured
@@ -32,7 +31,7 @@ class Seen:
             self.errors.append((outcome.reason, visit.url))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Snapshot:
     """The crawl at an instant. ``rate``: visits settled a second, ``byte_rate``: bytes of bodies on the wire a second;
     ``eta``: seconds for what is known now, or None; ``seconds``: since the run began."""

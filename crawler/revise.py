@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from crawler.frontier.exclusions import Exclusions, purged
 from crawler.frontier.scope import Scope
 from crawler.spec import BadSpec, CrawlSpec
 from storage import again
-from storage.model import Place
+from storage.model import Place, record
 from storage.reader import Reader, open_reader
 from storage.text import to_json
 from storage.transaction import transaction
@@ -37,7 +36,7 @@ NOT_SINCE = " AND u.id NOT IN (SELECT url FROM fetch WHERE at > :since)"
 FAILED = "SELECT id FROM urls WHERE outcome = 'failure' AND url IN (SELECT value FROM json_each(?))"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Again:
     """What a recrawl is going to ask. ``left``: of one that was asked for in the same way and did not end; then that is all.
     ``outside``: visited URLs that the scope of now does not admit, and that are left out."""

@@ -9,9 +9,8 @@ interval is 2^k times the shortest. So nothing more has to be stored, and of wha
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from storage.model import Settlement
+from storage.model import Settlement, record
 
 NEVER, ADAPTIVE = "never", "adaptive"
 SHORTEST, LONGEST = "1d", "32d"  # what 'adaptive' means
@@ -19,7 +18,7 @@ LONGEST_TIME = 1_000 * 365.25 * 86_400.0  # s; times are Unix ms in 64 bits
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Policy:
     """The shortest and the longest time between two visits of a URL, in s; where they are equal, it is that."""
 

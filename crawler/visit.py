@@ -81,7 +81,7 @@ class Fault(Enum):
     OFFLINE = "offline"  # our own network is gone
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Retry:
     """How often a fault is tried in all, after which waits (s; the last one repeats), and who is charged."""
 
@@ -196,7 +196,7 @@ class Extract:
     packed: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Page:
     """A stored page as `crawler.crawl` yields it, after its commit."""
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from storage import bulk, repeats, sitemaps
 from storage.discovery import DEEP, discover, meet, move
 from storage.links import Verdict, origins_of
 from storage.memory import Memory, Names
-from storage.model import BUDGETS, BodyRow, Budgets, HostRow, Place, Settlement
+from storage.model import BUDGETS, BodyRow, Budgets, HostRow, Place, Settlement, record
 from storage.targets import Targets, collect, known_edges
 from storage.text import to_json
 
@@ -57,7 +56,7 @@ ADDRESSES = """INSERT INTO address SELECT value->>0, value->>1 FROM json_each(?)
 ON CONFLICT DO UPDATE SET next_fetch_at = max(next_fetch_at, excluded.next_fetch_at)"""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What a commit is told: the time (Unix ms), the run, the depth limit, and the id its first fetch row gets."""
 

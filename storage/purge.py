@@ -13,12 +13,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from storage import index
 from storage.lock import FileLock
 from storage.migrate import prepare
+from storage.model import record
 from storage.store import StoreError, StoreLocked, StoreUnreadable
 from storage.text import to_json
 from storage.transaction import transaction
@@ -73,7 +73,7 @@ CLOCKS = "DELETE FROM address WHERE next_fetch_at < ?"  # a politeness clock tha
 EXCLUDE = "INSERT OR IGNORE INTO exclusion SELECT value, ? FROM json_each(?)"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Purged:
     """How many rows went, and the file's size in bytes before and after."""
 

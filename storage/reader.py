@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +13,7 @@ from storage import index
 from storage.codec import unpack
 from storage.lock import holder
 from storage.migrate import VERSION, check
-from storage.model import Counts, Place
+from storage.model import Counts, Place, record
 from storage.store import StoreUnreadable
 from storage.trouble import Errors, told
 
@@ -28,7 +27,7 @@ CHANGES = "SELECT at, what, name, host, before, now FROM controls WHERE run = ?"
 VIEWS = Path(__file__).with_name("views.sql")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunInfo:
     """The latest run as the file knows it. Times are Unix ms."""
 
@@ -44,7 +43,7 @@ class RunInfo:
     progress: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Body:
     """A stored body as decoded, with the headers kept of its answer."""
 

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from crawler.cli.errors import DEFERRED, say
 from crawler.spec import BadSpec, CrawlSpec
+from storage.model import record
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +44,7 @@ OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Manner:
     """How a run is shown; what belongs to it and not to the crawl."""
 

@@ -10,7 +10,6 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
 
@@ -21,11 +20,12 @@ from crawler.fetch.headers import Headers, kept, named
 from crawler.parse import SITEMAP_SIZE
 from crawler.spec import CrawlSpec
 from crawler.visit import Fault, Kind, Outcome, Visit
+from storage.model import record
 
 DRAINED = 65_536  # bytes of a redirect's body; more closes the connection (H20)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Deadlines:
     """Seconds, and bytes/s: how long a fetch may take. ``total`` counts from the first dial, not while it queues.
 

@@ -22,6 +22,7 @@ from crawler.fetch.addresses import literal
 from crawler.fetch.faults import LOCAL_ERRNOS
 from crawler.fetch.lane import Lane
 from crawler.visit import Fault
+from storage.model import record
 
 Answer = list[tuple[Any, ...]]
 GetAddrInfo = Callable[[str], Answer]
@@ -42,7 +43,7 @@ class Pin:
 PIN: ContextVar[Pin | None] = ContextVar("pin", default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timings:
     """Seconds: ``deadline`` of one look-up, ``wait`` for it and a free thread, how long answers are kept.
 
@@ -58,7 +59,7 @@ class Timings:
     patience: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Entry:
     addresses: tuple[str, ...]
     error: tuple[Fault, str] | None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from crawler.fetch.robots_match import Rule, RuleSet, targets
+from storage.model import record
 
 LIMIT = 512_000  # bytes that are read (RFC 9309 §2.5 asks for at least 500 KiB)
 INLINE = 16_384  # bytes that are read on the spot, in 15 ms at worst; few files have more
@@ -33,7 +34,7 @@ _HTML = re.compile(rb"[\s\0]{0,1000}<(?:!doctype html|html|head|body|title|scrip
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """Whether a URL may be fetched. ``rule``: the deciding rule, found on ``line`` (from 1); None: no rule matched."""
 

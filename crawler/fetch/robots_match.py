@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
 from typing import Any
+
+from storage.model import record
 
 MAX_FINDS = 4_000  # parts of globs looked for in one URL, about 4 ms; no honest file comes near (FAULTS R2)
 _FEW = 24  # globs: below this looking at each is cheaper than indexing the URL
@@ -23,7 +25,7 @@ _RANK = attrgetter("rank")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 §2.3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """One Allow or Disallow line. ``parts``: the normal pattern cut at its stars; ``end``: it ended with '$'."""
 

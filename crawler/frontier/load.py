@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from heapq import nlargest
 from typing import NamedTuple
 
 from crawler.frontier.workbench import Host, Workbench
+from storage.model import record
 
 SLOWEST = 5  # hosts that are named
 
@@ -21,7 +21,7 @@ class Slow(NamedTuple):
     blocked: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Load:
     """What the frontier is doing, for `progress`. ``hosts`` have something to ask; ``resting`` of them have to wait for
     their clock, and their ``shortest`` and ``longest`` delays are given in s; ``paused``: why nobody is asked at all. Each

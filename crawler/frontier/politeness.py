@@ -6,12 +6,13 @@ Sources: RFC 9309 (robots.txt), RFC 9110 §10.2.3 (Retry-After), docs/politeness
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from crawler.spec import CrawlSpec
 from crawler.visit import RETRY, Charge, Fault, Outcome
+from storage.model import record
 
 DAY = 86_400.0
 ROBOTS_FRESH = DAY  # RFC 9309 §2.4: not longer than 24 hours
@@ -27,7 +28,7 @@ ERRORS_OF, REDIRECTS_OF = 20, 200  # answers looked back at
 REDIRECTING = 4.0  # times the delay, where most answers are redirects (FAULTS U4)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Standing:
     """How a host has been answering. ``errors`` and ``redirects`` hold a bit for each of its last answers."""
 

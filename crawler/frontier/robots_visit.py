@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from crawler.clock import ms
 from crawler.fetch.robots import Robots, availability, whole_lines
@@ -12,7 +12,7 @@ from crawler.frontier.sitemap_visit import named
 from crawler.frontier.workbench import Errand, RobotsState
 from crawler.url import InvalidUrl, admit
 from crawler.visit import Extract, Fault, Outcome, Visit
-from storage.model import BodyRow, OriginRow, Settlement
+from storage.model import BodyRow, OriginRow, Settlement, record
 
 HOPS = 5  # RFC 9309 §2.3.1.2: at least five consecutive redirects
 
@@ -24,7 +24,7 @@ HOPELESS = frozenset({Fault.DNS_NXDOMAIN, Fault.ADDRESS_REFUSED, Fault.PORT_REFU
 that ends so is another matter: the host itself is there.)"""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RobotsResult:
     """The settlement; and either the origin's new state, or the next hop of a redirect. Neither: our own fault, again."""
 

@@ -20,7 +20,7 @@ from crawler.fetch.headers import conditions
 from crawler.fetch.robots import Robots
 from crawler.frontier.politeness import ROBOTS_RETRY, UNKNOWN, Standing
 from crawler.visit import Kind, Visit
-from storage.model import Place, Queued
+from storage.model import Place, Queued, record
 
 TRY_AGAIN = 0.25  # seconds until a doubtful host that found no room among its kind queues again
 ADDRESS_FRESH = 300.0  # seconds a resolved address is kept before the name is looked up again
@@ -36,7 +36,7 @@ class RobotsState:
     failures: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Errand:
     """A robots.txt to fetch for ``origin``; after redirects ``place`` may be elsewhere (RFC 9309 §2.3.1.2)."""
 
@@ -46,7 +46,7 @@ class Errand:
     hops: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refusal:
     """A queued URL that robots.txt does not allow, or only slower than we wait, or that was excluded while it waited:
     settled without a request."""

@@ -8,14 +8,13 @@ entity and every file outside (FAULTS R11). What came before an error is kept an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from xml.parsers import expat
 
 from crawler.parse import SITEMAP_SIZE
 from crawler.parse.stream import Unpacked
 from crawler.url import InvalidUrl, Joiner
-from storage.model import Place
+from storage.model import Place, record
 
 MAX_URLS = 50_000  # of a file
 MAX_URL = 4_096  # characters (P7)
@@ -34,7 +33,7 @@ class Entry(NamedTuple):
         return self.place.url
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sitemap:
     """What a sitemap holds. ``kind``: 'urlset', 'index', 'rss', 'rdf', 'atom', 'text', or None where it is none at all.
 
