@@ -54,14 +54,19 @@ NO_COLUMNS = Columns()
 
 
 class Links(Sequence[Link]):
-    """Edges: ``sites`` are (origin, host) pairs, each once. ``text``: a JSON object whose "links" are the columns."""
+    """Edges: ``sites`` are (origin, host) pairs, each once. ``text``: a JSON object whose "links" are the columns.
+    ``traps``: numbers of those whose path is a trap by itself; None: nobody has looked."""
 
-    __slots__ = ("_columns", "_count", "_text", "sites")
+    __slots__ = ("_columns", "_count", "_text", "sites", "traps")
 
     def __init__(
-        self, sites: Sequence[tuple[str, str]] = (), columns: Columns = NO_COLUMNS, text: bytes | None = None
+        self,
+        sites: Sequence[tuple[str, str]] = (),
+        columns: Columns = NO_COLUMNS,
+        traps: Sequence[int] | None = None,
+        text: bytes | None = None,
     ) -> None:
-        self.sites, self._text, self._count = sites, text, len(columns.at)
+        self.sites, self.traps, self._text, self._count = sites, traps, text, len(columns.at)
         self._columns: Columns | None = columns
 
     @classmethod
@@ -123,7 +128,7 @@ class Judged(Sequence[LinkRow]):
 
     def __init__(self, links: Links, steps: Sequence[int | None], verdicts: Sequence[Verdict]) -> None:
         self.links, self.steps, self.verdicts = links, steps, verdicts
-        self.leads = {at for at, verdict in zip(links.columns().at, verdicts, strict=True) if verdict.admit}
+        self.leads = {at for at, verdict in zip(links.columns().at, verdicts, strict=True) if verdict[0]}
         links.fold()
 
     def edges(self) -> Iterator[tuple[int, str, str, str | None, str | None, int | None, Verdict]]:

@@ -210,6 +210,8 @@ def test_a_pages_links_are_judged_as_each_by_itself(
         one.exclude(exclusions)
         all_.exclude(exclusions)
         assert all_.judge_all(links, [1] * len(links)) == [one.judge(link.place) for link in links]
+        looked = Links(links.sites, links.columns(), trapped_among(links.columns().paths))
+        assert all_.judge_all(looked, [1] * len(links)) == [one.judge(link.place) for link in links]
         assert set(all_.judge_all(links, [None] * len(links))) <= {NOTED}
 
 

@@ -13,8 +13,8 @@ from publicsuffixlist import PublicSuffixList
 
 from crawler.frontier.exclusions import NOBODY, Exclusions
 from crawler.frontier.hosts import HostSpecs
-from crawler.frontier.traps import SHALLOW, trapped
 from crawler.spec import CrawlSpec
+from crawler.traps import trapped, trapped_among
 from crawler.url import MAX_LENGTH, is_address, objection
 from storage.links import NOTED, Links, Verdict
 from storage.model import Place
@@ -95,26 +95,26 @@ class Scope:
         but not from who is excluded altogether."""
         standing = self._standing.get(place.origin) or self._consider(place)
         plain = standing is ADMITTED and len(place.origin) + len(place.path) <= MAX_LENGTH
-        if plain and (place.path.count("/") < SHALLOW or trapped(place.path) is None):
+        if plain and trapped(place.path) is None:
             return ADMITTED
         return self._closer(place, standing)
 
     def judge_all(self, links: Links, steps: Sequence[int | None]) -> list[Verdict]:
-        """What `judge` says of each that is followed: what holds for a whole origin is asked once. 0.2 µs a link instead of
+        """What `judge` says of each that is followed: what holds for a whole origin is asked once. 0.1 µs a link instead of
         1.5. ``steps``: None for a link that nobody follows."""
         whole = [self._whole(origin, host) for origin, host in links.sites]
-        rooms = [MAX_LENGTH - len(origin) for origin, _ in links.sites]
-        found = []
-        at_, paths, *_ = links.columns()
-        for at, path, step in zip(at_, paths, steps, strict=True):
-            verdict = whole[at]
-            if step is None:
-                verdict = NOTED
-            elif verdict is None or len(path) > rooms[at]:
-                verdict = self.judge(links.place(at, path))
-            elif verdict is ADMITTED and path.count("/") >= SHALLOW and trapped(path) is not None:
-                verdict = self.judge(links.place(at, path))  # seeds are exempt
-            found.append(verdict)
+        at, paths, *_ = links.columns()
+        closer, place = self.judge, links.place
+        found = [
+            NOTED if step is None else whole[site] or closer(place(site, path))
+            for site, path, step in zip(at, paths, steps, strict=True)
+        ]
+        odd = trapped_among(paths) if links.traps is None else links.traps
+        if max(map(len, paths), default=0) > MAX_LENGTH - max((len(origin) for origin, _ in links.sites), default=0):
+            odd = range(len(paths))
+        for n in odd:  # a long URL is refused wherever it leads, and a seed is no trap
+            if steps[n] is not None:
+                found[n] = closer(place(at[n], paths[n]))
         return found
 
     def _whole(self, origin: str, host: str) -> Verdict | None:
