@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crawler.frontier.exclusions import Exclusions, parse
 from crawler.frontier.scope import Scope, registrable, same_site
 from crawler.spec import SCOPES, CrawlSpec
+from crawler.traps import trapped_among
 from crawler.url import MAX_LENGTH, admit, split
 from storage.links import NOTED, Link, Links
 from storage.model import Place
