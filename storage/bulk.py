@@ -14,10 +14,10 @@ from storage.text import to_unicode
 AT_ONCE = 250  # rows in one statement; SQLite takes 32,766 parameters
 
 
-def inserting(table: str, *columns: str) -> str:
-    """The statement for `Rows`."""
-    row = f"({', '.join('?' * len(columns))})"
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * AT_ONCE)} ON CONFLICT DO NOTHING"  # noqa: S608
+def inserting(table: str, *columns: str, **fixed: str) -> str:
+    """The statement for `Rows`. ``fixed``: columns that have the same value in every row, as SQL; they are not bound."""
+    names, row = ", ".join((*columns, *fixed)), f"({', '.join(('?',) * len(columns) + (*fixed.values(),))})"
+    return f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * AT_ONCE)} ON CONFLICT DO NOTHING"  # noqa: S608
 
 
 class Rows:

@@ -97,18 +97,21 @@ Edge = tuple[Settlement, Place, Key, str, str | None, str | None, int | None, Ve
 """Of a page: to where, and by which name its target is known; kind, rel, text, step and verdict."""
 
 
-def known_edges(batch: Sequence[Settlement], memory: Memory, links: Rows) -> list[Edge]:
-    """Put the edges of pages whose targets memory knows, and about which they change nothing, among the rows of ``links``.
-    Gives the others."""
+def known_edges(batch: Sequence[Settlement], memory: Memory, links: Rows, plain: Rows) -> list[Edge]:
+    """Put the edges of pages whose targets memory knows, and about which they change nothing, among the rows of ``links``
+    or, where they are anchors of which nothing but a text is to be said, of ``plain``. Gives the others."""
     left: list[Edge] = []
     for s in batch:
         if isinstance(s.links, Judged):
-            _page(s, s.links, memory, links.values, left)
+            _page(s, s.links, memory, links.values, plain.values, left)
             links.flush()
+            plain.flush()
     return left
 
 
-def _page(s: Settlement, found: Judged, memory: Memory, values: list[Any], left: list[Edge]) -> None:
+def _page(
+    s: Settlement, found: Judged, memory: Memory, values: list[Any], plain: list[Any], left: list[Edge]
+) -> None:
     """What is done here is done sixty times a page."""
     assert s.url_id is not None
     links, src, base, known = found.links, s.url_id, s.depth, memory.known
@@ -118,7 +121,10 @@ def _page(s: Settlement, found: Judged, memory: Memory, values: list[Any], left:
         id_, nearest, state = young.get(key) or known.get(key) or UNKNOWN
         depth = NEVER if step is None else base + step
         if depth >= nearest and step != 0 and (state == SETTLED or not moved(nearest, state, depth, verdict)):
-            values += (src, id_, kind, rel, text, step)
+            if step == 1 and rel is None and kind == "a":
+                plain += (src, id_, text)
+            else:
+                values += (src, id_, kind, rel, text, step)
         else:
             left.append((s, links.place(at, path), key, kind, rel, text, step, verdict))
 
