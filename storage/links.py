@@ -7,7 +7,7 @@ have left every cache when it comes, and cost more to look at than to make anew 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 import orjson
@@ -54,19 +54,14 @@ NO_COLUMNS = Columns()
 
 
 class Links(Sequence[Link]):
-    """Edges: ``sites`` are (origin, host) pairs, each once. ``text``: a JSON object whose "links" are the columns.
-    ``traps``: numbers of those whose path is a trap by itself; None: nobody has looked."""
+    """Edges: ``sites`` are (origin, host) pairs, each once. ``text``: a JSON object whose "links" are the columns."""
 
-    __slots__ = ("_columns", "_count", "_text", "sites", "traps")
+    __slots__ = ("_columns", "_count", "_text", "sites")
 
     def __init__(
-        self,
-        sites: Sequence[tuple[str, str]] = (),
-        columns: Columns = NO_COLUMNS,
-        traps: Sequence[int] | None = None,
-        text: bytes | None = None,
+        self, sites: Sequence[tuple[str, str]] = (), columns: Columns = NO_COLUMNS, text: bytes | None = None
     ) -> None:
-        self.sites, self.traps, self._text, self._count = sites, traps, text, len(columns.at)
+        self.sites, self._text, self._count = sites, text, len(columns.at)
         self._columns: Columns | None = columns
 
     @classmethod
@@ -122,14 +117,26 @@ NO_LINKS = Links()
 
 class Judged(Sequence[LinkRow]):
     """A page's links, each with what following it adds to the depth (None: nobody does) and the verdict on its target.
-    ``leads``: numbers of the sites where a target belongs to the crawl. The links are folded: they wait for their commit."""
 
-    __slots__ = ("leads", "links", "steps", "verdicts")
+    ``closer``: what has the last word on a target that may be admitted, and may be asked by any thread: a store need ask it
+    only of targets that are news. ``leads``: numbers of the sites where a target may belong to the crawl. The links are folded:
+    they wait for their commit."""
 
-    def __init__(self, links: Links, steps: Sequence[int | None], verdicts: Sequence[Verdict]) -> None:
-        self.links, self.steps, self.verdicts = links, steps, verdicts
+    __slots__ = ("closer", "leads", "links", "steps", "verdicts")
+
+    def __init__(
+        self,
+        links: Links,
+        steps: Sequence[int | None],
+        verdicts: Sequence[Verdict],
+        closer: Callable[[Place], Verdict] = lambda _: Verdict(True),
+    ) -> None:
+        self.links, self.steps, self.verdicts, self.closer = links, steps, verdicts, closer
         self.leads = {at for at, verdict in zip(links.columns().at, verdicts, strict=True) if verdict[0]}
         links.fold()
+
+    def last_word(self, place: Place, verdict: Verdict) -> Verdict:
+        return self.closer(place) if verdict.admit else verdict
 
     def edges(self) -> Iterator[tuple[int, str, str, str | None, str | None, int | None, Verdict]]:
         """Site, path, kind, rel, text, step and verdict of each."""
@@ -140,7 +147,7 @@ class Judged(Sequence[LinkRow]):
 
     def __iter__(self) -> Iterator[LinkRow]:
         for (place, kind, rel, text), step, verdict in zip(self.links, self.steps, self.verdicts, strict=True):
-            yield LinkRow(place, kind, rel, text, step, *verdict)
+            yield LinkRow(place, kind, rel, text, step, *self.last_word(place, verdict))
 
     @overload
     def __getitem__(self, at: int) -> LinkRow: ...

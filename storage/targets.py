@@ -141,8 +141,10 @@ def collect(
             owns[i] = targets.add(s.place, None, None)
         if not isinstance(s.links, Judged):
             _few(targets, s, owns.get(i), redirects)
-    for s, place, key, kind, rel, text, step, verdict in left:
+    for s, place, key, kind, rel, text, step, judged in left:
         assert s.url_id is not None
+        assert isinstance(s.links, Judged)
+        verdict = s.links.last_word(place, judged)
         target, depth = memory.known.get(key), None if step is None else s.depth + step
         if target is not None and step != 0 and not moved(target[1], target[2], depth, verdict):
             links.values += (s.url_id, target[0], kind, rel, text, step)

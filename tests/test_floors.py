@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crawler.frontier", "crawler.fetch", "crawler.parse", "crawler.descriptors"),
     ("crawler.visit", "crawler.spec", "crawler.stop", "crawler.clock", "crawler.text", "crawler.versions",
      "crawler.extraction", "crawler.revisit", "crawler.listener", "crawler.hosts", "crawler.settings", "crawler.url",
-     "crawler.child", "crawler.traps"),
+     "crawler.child"),
     ("storage.export", "storage.export.*"),
     ("storage", "storage.sqlite", "storage.reader"),
     ("storage.*",),

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from crawler.frontier.exclusions import Exclusions, parse
 from crawler.frontier.scope import Scope, registrable, same_site
 from crawler.spec import SCOPES, CrawlSpec
-from crawler.traps import trapped_among
 from crawler.url import MAX_LENGTH, admit, split
-from storage.links import NOTED, Link, Links
+from storage.links import NOTED, Judged, Link, Links, Verdict
 from storage.model import Place
 
 SEED = "https://www.example.co.uk/docs/index.html?from=/x/"
@@ -203,16 +202,15 @@ BARRED = st.sampled_from(("", "example.org", "*.example.org", "127.0.0.0/8\n*.co
 def test_a_pages_links_are_judged_as_each_by_itself(
     kind: str, seeds: list[Place], places: list[Place], barred: list[str], include: tuple[str, ...], exclude: tuple[str, ...]
 ) -> None:
-    """`judge_all` says what `judge` says, for whatever scope, seeds, filters, exclusions, lengths and traps, in any order."""
+    """`judge_all` and `closer` say what `judge` says, for whatever scope, seeds, filters, exclusions, lengths and traps."""
     one, all_ = (Scope(CrawlSpec(scope=kind, include=include, exclude=exclude), seeds) for _ in range(2))
     links = Links.of(Link(place, "a") for place in places + seeds)
     for text in barred:
         exclusions = Exclusions(parse(text, "list"))
         one.exclude(exclusions)
         all_.exclude(exclusions)
-        assert all_.judge_all(links, [1] * len(links)) == [one.judge(link.place) for link in links]
-        looked = Links(links.sites, links.columns(), trapped_among(links.columns().paths))
-        assert all_.judge_all(looked, [1] * len(links)) == [one.judge(link.place) for link in links]
+        judged = Judged(links, [1] * len(links), all_.judge_all(links, [1] * len(links)), all_.closer)
+        assert [Verdict(*link[5:8]) for link in judged] == [one.judge(link.place) for link in links]
         assert set(all_.judge_all(links, [None] * len(links))) <= {NOTED}
 
 

@@ -1,4 +1,4 @@
-"""crawler.traps: paths that are traps by themselves (FAULTS T2)."""
+"""crawler.frontier.traps: paths that are traps by themselves (FAULTS T2)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.frontier.scope import Scope
+from crawler.frontier.traps import REPEATS, SEGMENTS, SHALLOW, trapped
 from crawler.spec import CrawlSpec
-from crawler.traps import REPEATS, SEGMENTS, SHALLOW, trapped
 from crawler.url import admit
 
 ORACLE = re.compile(r"/([^?]*/)\1{3}")  # Heritrix's PathologicalPathDecideRule, with its maxRepetitions at 3

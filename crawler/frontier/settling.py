@@ -117,7 +117,7 @@ def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
             steps[n] = 1 if closed == "sitemaps" else None
             if verdicts[n].admit:
                 verdicts[n] = Verdict(False, closed or "nofollow")
-    return Judged(links, steps, verdicts)
+    return Judged(links, steps, verdicts, scope.closer)
 
 
 def judged(target: Place, kind: str, rel: str | None, text: str | None, scope: Scope, *, step: int) -> LinkRow:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
-from crawler.traps import trapped_among
 from crawler.url import Joiner
 from storage.links import Columns, Links
 from storage.model import Place
@@ -43,8 +42,7 @@ class Edges:
 
     def links(self) -> Links:
         at, paths, kinds = zip(*self._rows, strict=True) if self._rows else ((), (), ())
-        traps = trapped_among(paths)
-        return Links(self._origins, Columns(at, paths, kinds, self._rels, self._texts), traps)
+        return Links(self._origins, Columns(at, paths, kinds, self._rels, self._texts))
 
     def url(self, href: str) -> str | None:
         """Where an href leads."""

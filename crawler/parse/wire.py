@@ -40,7 +40,6 @@ def answer(extract: Extract, most: int = MAX_ANSWER) -> bytes:
     while len(head) > most and header["links"]:
         keep = len(header["links"][0]) * most // len(head) * 9 // 10
         header["links"] = [column[:keep] for column in header["links"]] if keep else []
-        header["traps"] = [n for n in header["traps"] or () if n < keep]
         marks = [m for m in (extract.truncated, "links") if m]
         header["truncated"] = ",".join(dict.fromkeys(",".join(marks).split(",")))
         head = frame(header, len(binary))
@@ -60,7 +59,7 @@ def as_header(extract: Extract) -> dict[str, Any]:
     links = extract.links
     header = {name: value for name in _TEXTS if (value := getattr(extract, name)) is not None}
     header["sites"] = links.sites
-    header["links"], header["traps"] = list(links.columns()) if links else [], links.traps
+    header["links"] = list(links.columns()) if links else []
     header["robots"], header["data"], header["dropped"] = list(extract.robots), extract.data, extract.dropped
     header["digest"], header["codec"] = extract.digest.hex(), extract.codec
     return header
@@ -88,7 +87,7 @@ def _extract(header: dict[str, Any], text: bytes, packed: bytes, body: bytes) ->
     if codec not in ("raw", "zstd"):
         raise ValueError(f"codec {codec!r}")
     return Extract(
-        links=_links(header["sites"], Columns(*header["links"]), header["traps"], text) if header["links"] else NO_LINKS,
+        links=_links(header["sites"], Columns(*header["links"]), text) if header["links"] else NO_LINKS,
         robots=frozenset(map(str, header["robots"])),
         data=header["data"],
         dropped=int(header["dropped"]),
@@ -100,13 +99,13 @@ def _extract(header: dict[str, Any], text: bytes, packed: bytes, body: bytes) ->
     )
 
 
-def _links(sites: list[list[str]], columns: Columns, traps: list[int] | None, text: bytes) -> Links:
+def _links(sites: list[list[str]], columns: Columns, text: bytes) -> Links:
     at, paths, kinds, rels, texts = columns
     if {len(column) for column in (paths, kinds, rels, texts)} != {len(at)}:
         raise ValueError("columns of different length")
     if not {*map(type, rels), *map(type, texts)} <= {str, type(None)}:
         raise TypeError("a rel or text is no text")
-    if {*map(type, at), *map(type, traps or ())} != {int} or not 0 <= min(at) <= max(at) < len(sites):
+    if {*map(type, at)} != {int} or not 0 <= min(at) <= max(at) < len(sites):
         raise ValueError("an edge that leads to no site")
     if {type(part) for site in sites for part in site} != {str} or any(host != host_of(name) for name, host in sites):
         raise ValueError("an origin that is not its host's")
@@ -118,9 +117,7 @@ def _links(sites: list[list[str]], columns: Columns, traps: list[int] | None, te
         sites[site][1] for site, path in zip(at, paths, strict=True) if path[:1] != "/"
     ):
         raise ValueError("a path that is none")
-    if traps and not 0 <= min(traps) <= max(traps) < len(at):
-        raise ValueError("a trap that is no edge")
-    return Links([(origin, host) for origin, host in sites], columns, traps, text)
+    return Links([(origin, host) for origin, host in sites], columns, text)
 
 
 class Inbox:

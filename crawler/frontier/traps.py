@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 REPEATS = 3  # times a run of segments may stand in a row (after Heritrix's PathologicalPath)
 SEGMENTS = 20
 SHALLOW = REPEATS + 1  # slashes below which no path can be one of these
-
-
-def trapped_among(paths: Sequence[str]) -> list[int]:
-    """The numbers of the paths that are traps."""
-    deep = [(n, path) for n, path in enumerate(paths) if path.count("/") >= SHALLOW]
-    return [n for n, path in deep if trapped(path) is not None]
 
 
 def trapped(path: str) -> str | None:
@@ -20,8 +12,6 @@ def trapped(path: str) -> str | None:
 
     A site that links ``b/`` from each of its pages has /a/b/, /a/b/b/, /a/b/b/b/ and so on without end.
     """
-    if path.count("/") < SHALLOW:
-        return None
     parts = path.split("/")
     if len(parts) <= SEGMENTS and len(parts) - len(set(parts)) < REPEATS:
         return None  # quickly, nearly always: each repeat of a run names a segment again
