@@ -13,7 +13,7 @@ from publicsuffixlist import PublicSuffixList
 
 from crawler.frontier.exclusions import NOBODY, Exclusions
 from crawler.frontier.hosts import HostSpecs
-from crawler.frontier.traps import trapped
+from crawler.frontier.traps import SHALLOW, trapped
 from crawler.spec import CrawlSpec
 from crawler.url import MAX_LENGTH, is_address, objection
 from storage.links import NOTED, Links, Verdict
@@ -95,7 +95,7 @@ class Scope:
         but not from who is excluded altogether."""
         standing = self._standing.get(place.origin) or self._consider(place)
         plain = standing is ADMITTED and len(place.origin) + len(place.path) <= MAX_LENGTH
-        if plain and trapped(place.path) is None:
+        if plain and (place.path.count("/") < SHALLOW or trapped(place.path) is None):
             return ADMITTED
         return self._closer(place, standing)
 
