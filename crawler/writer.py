@@ -95,5 +95,7 @@ class Writer:
 
 
 def weight(settlement: Settlement) -> int:
-    """About how many bytes of memory it holds."""
-    return LINK_WEIGHT * len(settlement.links) + (len(settlement.body.data) if settlement.body else 0)
+    """About how many bytes of memory it holds. What an extractor found stands in its row and in the text of its links."""
+    data = settlement.fetch.data if settlement.fetch else None
+    size = len(settlement.body.data) if settlement.body else 0
+    return LINK_WEIGHT * len(settlement.links) + size + 2 * len(data or "")

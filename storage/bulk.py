@@ -31,9 +31,10 @@ class Rows:
 
     def flush(self) -> None:
         """Insert what makes whole statements."""
-        while len(self.values) >= self._size:
-            some, self.values[: self._size] = self.values[: self._size], ()
-            self._insert(some)
+        done = len(self.values) // self._size * self._size
+        for start in range(0, done, self._size):
+            self._insert(self.values[start : start + self._size])
+        del self.values[:done]
 
     def end(self) -> int:
         """Insert the rest. Its statement is filled up with the last row, which conflicts with itself."""

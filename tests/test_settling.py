@@ -97,6 +97,17 @@ def test_l7_nofollow_out_of_scope_is_scope() -> None:
     assert (edge.reason, edge.step) == ("scope", None)
 
 
+@pytest.mark.parametrize(("rel", "robots"), [("nofollow", ()), (None, ("nofollow",)), (None, ())])
+def test_t2_a_trap_is_a_trap_whatever_the_edge(rel: str | None, robots: tuple[str, ...]) -> None:
+    """T2: a path that repeats is refused as a trap also where nobody would follow the edge; a seed's path is none."""
+    trap = Link(admit("https://example.org/b/b/b/b/b/"), "a", rel)
+    [edge] = edges(Extract(links=Links.of([trap]), robots=frozenset(robots)))
+    assert (edge.admit, edge.reason) == (False, "trap")
+    scope, followed = Scope(CrawlSpec(), [admit(SEED), trap.place]), Links.of([trap._replace(rel=None)])
+    [edge] = settle(visit(), Outcome(SEED, 200), Extract(links=followed), scope, at=AT, block=None).links
+    assert (edge.admit, edge.reason) == (True, None)
+
+
 @pytest.mark.parametrize(
     ("kind", "step", "admitted"),
     [

@@ -111,7 +111,8 @@ class Scope:
         ]
         if max(map(len, paths), default=0) > MAX_LENGTH - max((len(origin) for origin, _ in links.sites), default=0):
             for n, step in enumerate(steps):  # a long URL is refused wherever it leads
-                found[n] = NOTED if step is None else judge(place(at[n], paths[n]))
+                if step is not None and len(links.sites[at[n]][0]) + len(paths[n]) > MAX_LENGTH:
+                    found[n] = judge(place(at[n], paths[n]))
         return found
 
     def closer(self, place: Place) -> Verdict:

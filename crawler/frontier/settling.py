@@ -115,8 +115,9 @@ def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
     for n, rel in enumerate(columns.rels):
         if (closed or rel is not None) and steps[n] is not None and (closed or "nofollow" in (rel or "").split()):
             steps[n] = 1 if closed == "sitemaps" else None
-            if verdicts[n].admit:
-                verdicts[n] = Verdict(False, closed or "nofollow")
+            if verdicts[n].admit:  # a refusal of the URL beats one of the edge
+                word = scope.closer(links.place(columns.at[n], columns.paths[n]))
+                verdicts[n] = Verdict(False, closed or "nofollow") if word.admit else word
     return Judged(links, steps, verdicts, scope.closer)
 
 
