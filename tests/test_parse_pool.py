@@ -101,6 +101,7 @@ async def test_p1_p2_p3_p4_p6_p7_bombs_end_and_their_pages_are_kept() -> None:
     names = iter(BOMBS)
 
     async def drop(pool: ParsePool) -> None:
+        assert (await pool.parse(PAGE, "http://h.test/", HTML)).parse is None  # its start is not the page's cost
         for name in names:
             body, pid = BOMBS[name](), pool.pids[0]
             page, spent = await measured(pid, pool.parse(body, "http://h.test/", HTML))
