@@ -158,7 +158,7 @@ class Judged(Sequence[LinkRow]):
 
 
 def admitted_hosts(links: Sequence[LinkRow]) -> set[str]:
-    """The hosts that an edge leads to whose target belongs to the crawl."""
+    """The hosts that an edge leads to whose target may belong to the crawl."""
     if isinstance(links, Judged):
         sites = links.links.sites
         return {sites[number][1] for number in links.leads}

@@ -202,14 +202,14 @@ BARRED = st.sampled_from(("", "example.org", "*.example.org", "127.0.0.0/8\n*.co
 def test_a_pages_links_are_judged_as_each_by_itself(
     kind: str, seeds: list[Place], places: list[Place], barred: list[str], include: tuple[str, ...], exclude: tuple[str, ...]
 ) -> None:
-    """`judge_all` and `closer` say what `judge` says, for whatever scope, seeds, filters, exclusions, lengths and traps."""
+    """`judge_all` and `last_word` say what `judge` says, whatever scope, seeds, filters, exclusions, lengths and traps."""
     one, all_ = (Scope(CrawlSpec(scope=kind, include=include, exclude=exclude), seeds) for _ in range(2))
     links = Links.of(Link(place, "a") for place in places + seeds)
     for text in barred:
         exclusions = Exclusions(parse(text, "list"))
         one.exclude(exclusions)
         all_.exclude(exclusions)
-        judged = Judged(links, [1] * len(links), all_.judge_all(links, [1] * len(links)), all_.closer)
+        judged = Judged(links, [1] * len(links), all_.judge_all(links, [1] * len(links)), all_.last_word)
         assert [Verdict(*link[5:8]) for link in judged] == [one.judge(link.place) for link in links]
         assert set(all_.judge_all(links, [None] * len(links))) <= {NOTED}
 

@@ -113,12 +113,12 @@ def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
     steps = list(map((_ALL_STEPS if scope.requisites else _STEPS).get, columns.kinds))
     verdicts = scope.judge_all(links, steps)
     for n, rel in enumerate(columns.rels):
-        if (closed or rel is not None) and steps[n] is not None and (closed or "nofollow" in (rel or "").split()):
+        if steps[n] is not None and (closed or (rel is not None and "nofollow" in rel.split())):
             steps[n] = 1 if closed == "sitemaps" else None
             if verdicts[n].admit:  # a refusal of the URL beats one of the edge
-                word = scope.closer(links.place(columns.at[n], columns.paths[n]))
+                word = scope.last_word(links.place(columns.at[n], columns.paths[n]))
                 verdicts[n] = Verdict(False, closed or "nofollow") if word.admit else word
-    return Judged(links, steps, verdicts, scope.closer)
+    return Judged(links, steps, verdicts, scope.last_word)
 
 
 def judged(target: Place, kind: str, rel: str | None, text: str | None, scope: Scope, *, step: int) -> LinkRow:
