@@ -100,8 +100,8 @@ class Scope:
         return self._closer(place, standing)
 
     def judge_all(self, links: Links, steps: Sequence[int | None]) -> list[Verdict]:
-        """What `judge` says of each that is followed, but for what `last_word` says of the admitted: what holds for a whole origin
-        is asked once. 0.1 µs a link instead of 1.5. ``steps``: None for a link that nobody follows."""
+        """What `judge` says of each that is followed, but for what `last_word` says of the admitted: what holds for a whole
+        origin is asked once. 0.1 µs a link instead of 1.5. ``steps``: None for a link that nobody follows."""
         whole = [self._whole(origin, host) for origin, host in links.sites]
         at, paths, *_ = links.columns()
         judge, place = self.judge, links.place
