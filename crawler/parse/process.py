@@ -17,7 +17,7 @@ from crawler.child import environment, python
 from crawler.parse import OUT_OF_MEMORY, BadExtractor, wire
 from crawler.visit import Extract
 
-AHEAD = 4  # pages in a worker's pipe: it never waits for the loop, and a death repeats no more than three
+AHEAD = 8  # pages in a worker's pipe: it never waits for the loop, and a death repeats no more than seven
 AHEAD_BYTES = 256 << 10  # beyond which one page at a time: nothing waits behind a large one
 BACKSTOP = 12.0  # s for one page on the parent's clock; the kernel's 10 s in the worker come first
 START = 30.0  # s until a new worker must have said hello
