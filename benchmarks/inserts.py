@@ -67,7 +67,7 @@ def _page(number: int, queued: int, hosts: int, port: int, dice: random.Random) 
     new = [f"/r/{dice.getrandbits(40):010x}-a-page-that-nobody-knew/" for _ in range(NEW)]
     mixed = dice.sample(known + new, KNOWN + NEW)
     links = Links.of(Link(Place(origin, host, path), "a", None, "the text of a link") for path in mixed)
-    judged = Judged(links, [1] * len(links), [Verdict(True)] * len(links))
+    judged = Judged(links, [1] * len(links.groups), [Verdict(True)] * len(links.groups))
     fetch = FetchRow(NOW, "page", None, 200, 12, 1, 28_000, mime="text/html", charset="utf-8", title="A page")
     return Settlement(Place(origin, host, item(number)), number + 1, 1, "page", attempts=1, fetch=fetch, links=judged,
                       host=HostRow(number % hosts + 1, host, NOW + 1, delay=0))

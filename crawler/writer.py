@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from crawler.clock import Clock
+from storage.links import Judged
 from storage.model import Settlement, Tally
 from storage.store import Store
 
 BATCH = 200  # settlements in one transaction at most
 READY = 100  # as many make a transaction worth its fsync (52 ms for 200 pages, DESIGN §7)
 WEIGHT = 64 * 2**20  # bytes held at most, while the disk is slow or full (FAULTS D17)
-LINK_WEIGHT = 700  # bytes a link takes in memory; a page may have 10,000
+LINK_WEIGHT = 700  # bytes a link of what is no page takes in memory; a sitemap may have 50,000
 OLDEST = 1.0  # seconds a settlement waits at most: what a power cut may cost
 POLL = 0.02  # seconds between two looks whether the frontier starves
 
@@ -95,7 +96,9 @@ class Writer:
 
 
 def weight(settlement: Settlement) -> int:
-    """About how many bytes of memory it holds. What an extractor found stands in its row and in the text of its links."""
+    """About how many bytes of memory it holds. Of what an extractor found a character may take more than a byte."""
     data = settlement.fetch.data if settlement.fetch else None
     size = len(settlement.body.data) if settlement.body else 0
-    return LINK_WEIGHT * len(settlement.links) + size + 2 * len(data or "")
+    links = settlement.links
+    size += links.links.weight if isinstance(links, Judged) else LINK_WEIGHT * len(links)
+    return size + 2 * len(data or "")

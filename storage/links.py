@@ -1,16 +1,15 @@
-"""The links of a page in columns: what comes sixty times a page is no object until somebody looks at it.
+"""The links of a page: what comes sixty times a page is no object until somebody looks at it.
 
-They travel so from the parse worker to the commit; both classes are sequences for whoever wants to see one edge. While
-they wait for their commit they are one piece of text: hundreds of small objects a page that nobody touches for a second
-have left every cache when it comes, and cost more to look at than to make anew (decision 0037).
+Edges fall into groups, few a page, that share site, kind and rel; what each has of its own, path and text, is a line of one
+string. They travel so from the parse worker to the commit, for a second or so: hundreds of small objects a page that nobody
+touches meanwhile would have left every cache, and cost more to look at than to make anew (decision 0038). Whoever wants to
+see one edge takes the sequences for what they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
-
-import orjson
 
 from storage.model import LinkRow, Place
 
@@ -38,61 +37,62 @@ class Verdict(NamedTuple):
 
 
 NOTED = Verdict(False)  # on an edge that nobody would follow anyway: it is only recorded
+OF_THE_EDGE = ("nofollow", "sitemaps")  # reasons that refuse an edge, not the URL it leads to
 
 
-class Columns(NamedTuple):
-    """What there is to know of each edge: ``at`` says to which site it leads."""
+class Group(NamedTuple):
+    """What edges of a page have in common; ``site``: the number of the site they lead to."""
 
-    at: Sequence[int] = ()
-    paths: Sequence[str] = ()
-    kinds: Sequence[str] = ()
-    rels: Sequence[str | None] = ()
-    texts: Sequence[str | None] = ()
-
-
-NO_COLUMNS = Columns()
+    site: int
+    kind: str
+    rel: str | None = None
 
 
 class Links(Sequence[Link]):
-    """Edges: ``sites`` are (origin, host) pairs, each once. ``text``: a JSON object whose "links" are the columns."""
+    """Edges. ``sites`` are (origin, host) pairs, each once; ``at``: the number of each edge's group; ``paths`` and ``texts``: one
+    line for each edge (an empty text is none). Texts are kept as UTF-8: a single emoji would quadruple them."""
 
-    __slots__ = ("_columns", "_count", "_text", "sites")
+    __slots__ = ("_texts", "at", "groups", "paths", "sites")
 
     def __init__(
-        self, sites: Sequence[tuple[str, str]] = (), columns: Columns = NO_COLUMNS, text: bytes | None = None
+        self,
+        sites: Sequence[tuple[str, str]] = (),
+        groups: Sequence[Group] = (),
+        at: Sequence[int] = (),
+        paths: str = "",
+        texts: str = "",
     ) -> None:
-        self.sites, self._text, self._count = sites, text, len(columns.at)
-        self._columns: Columns | None = columns
+        self.sites, self.groups, self.at, self.paths = sites, groups, at, paths
+        self._texts = texts.encode("utf-8", "surrogatepass")
 
     @classmethod
     def of(cls, links: Iterable[Link]) -> Links:
-        rows = list(links)
-        sites: dict[tuple[str, str], int] = {}
-        at = [sites.setdefault((place.origin, place.host), len(sites)) for place, _, _, _ in rows]
-        paths, kinds, rels, texts = ([row[0].path for row in rows], *([row[i] for row in rows] for i in (1, 2, 3)))
-        return cls(list(sites), Columns(at, paths, kinds, rels, texts))  # type: ignore[arg-type]  # of a tuple's fields
+        """Of links one by one."""
+        return grouped((link, None) for link in links)[0]
 
-    def columns(self) -> Columns:
-        """All edges; made anew at each call where they are folded."""
-        if self._columns is not None:
-            return self._columns
-        assert self._text is not None
-        return Columns(*orjson.loads(self._text)["links"])
+    @property
+    def texts(self) -> str:
+        return self._texts.decode("utf-8", "surrogatepass")
 
-    def fold(self) -> None:
-        """Keep the text alone, if there is one."""
-        if self._text is not None:
-            self._columns = None
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory they take."""
+        return 48 * len(self.at) + 200 * (len(self.groups) + len(self.sites)) + len(self.paths) + len(self._texts)
+
+    def lines(self) -> Iterator[tuple[int, str, str]]:
+        """Group, path and text of each."""
+        return zip(self.at, self.paths.split("\n"), self.texts.split("\n"), strict=False)  # of no edge: one empty line
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.at)
 
     def __iter__(self) -> Iterator[Link]:
-        for at, path, kind, rel, text in zip(*self.columns(), strict=True):
-            yield Link(self.place(at, path), kind, rel, text)
+        for number, path, text in self.lines():
+            site, kind, rel = self.groups[number]
+            yield Link(self.place(site, path), kind, rel, text or None)
 
-    def place(self, at: int, path: str) -> Place:
-        origin, host = self.sites[at]
+    def place(self, site: int, path: str) -> Place:
+        origin, host = self.sites[site]
         return Place(origin, host, path)
 
     @overload
@@ -115,14 +115,27 @@ class Links(Sequence[Link]):
 NO_LINKS = Links()
 
 
+def grouped(rows: Iterable[tuple[Link, Any]]) -> tuple[Links, list[Any]]:
+    """Links one by one, each with something else that sets its group apart; and that of each group."""
+    sites: dict[tuple[str, str], int] = {}
+    groups: dict[tuple[Group, Any], int] = {}
+    at, paths, texts = list[int](), list[str](), list[str]()
+    for ((origin, host, path), kind, rel, text), apart in rows:
+        group = Group(sites.setdefault((origin, host), len(sites)), kind, rel)
+        at.append(groups.setdefault((group, apart), len(groups)))
+        paths.append(path)
+        texts.append((text or "").replace("\n", " "))
+    return Links(list(sites), [group for group, _ in groups], at, "\n".join(paths), "\n".join(texts)), [a for _, a in groups]
+
+
 class Judged(Sequence[LinkRow]):
-    """A page's links, each with what following it adds to the depth (None: nobody does) and the verdict on its target.
+    """A page's links, and of each group what following its edges adds to the depth (None: nobody does) and the verdict on their
+    targets. ``own``: the verdict on each edge, where that of its group does not say it.
 
     ``closer``: what has the last word on a target that may be admitted, and may be asked by any thread: a store need ask it
-    only of targets that are news. ``leads``: numbers of the sites where a target may belong to the crawl. The links are folded:
-    they wait for their commit."""
+    only of targets that are news. ``leads``: numbers of the sites where a target may belong to the crawl."""
 
-    __slots__ = ("closer", "leads", "links", "steps", "verdicts")
+    __slots__ = ("_own", "closer", "leads", "links", "steps", "verdicts")
 
     def __init__(
         self,
@@ -130,24 +143,36 @@ class Judged(Sequence[LinkRow]):
         steps: Sequence[int | None],
         verdicts: Sequence[Verdict],
         closer: Callable[[Place], Verdict] = lambda _: Verdict(True),
+        own: Sequence[Verdict] = (),
     ) -> None:
-        self.links, self.steps, self.verdicts, self.closer = links, steps, verdicts, closer
-        self.leads = {at for at, verdict in zip(links.columns().at, verdicts, strict=True) if verdict[0]}
-        links.fold()
+        self.links, self.steps, self.verdicts, self.closer, self._own = links, steps, verdicts, closer, own
+        told = zip(links.at, own, strict=True) if own else enumerate(verdicts)
+        self.leads = {links.groups[number].site for number, verdict in told if verdict.admit}
+
+    @classmethod
+    def of(cls, rows: Iterable[LinkRow]) -> Judged:
+        """Of rows one by one."""
+        apart = ((Link(*row[:4]), (row.step, Verdict(row.admit, row.reason, row.detail))) for row in rows)
+        links, told = grouped(apart)
+        return cls(links, [step for step, _ in told], [verdict for _, verdict in told])
 
     def last_word(self, place: Place, verdict: Verdict) -> Verdict:
-        return self.closer(place) if verdict.admit else verdict
+        """A refusal of the URL beats one of the edge."""
+        if not verdict.admit and verdict.reason not in OF_THE_EDGE:
+            return verdict
+        word = self.closer(place)
+        return verdict if word.admit else word
 
-    def edges(self) -> Iterator[tuple[int, str, str, str | None, str | None, int | None, Verdict]]:
-        """Site, path, kind, rel, text, step and verdict of each."""
-        return zip(*self.links.columns(), self.steps, self.verdicts, strict=True)
+    def edges(self) -> Iterator[tuple[tuple[int, str, str], Verdict]]:
+        """Group, path and text of each, and the verdict."""
+        return zip(self.links.lines(), self._own or map(self.verdicts.__getitem__, self.links.at), strict=True)
 
     def __len__(self) -> int:
         return len(self.links)
 
     def __iter__(self) -> Iterator[LinkRow]:
-        for (place, kind, rel, text), step, verdict in zip(self.links, self.steps, self.verdicts, strict=True):
-            yield LinkRow(place, kind, rel, text, step, *self.last_word(place, verdict))
+        for link, (line, verdict) in zip(self.links, self.edges(), strict=True):
+            yield LinkRow(*link, self.steps[line[0]], *self.last_word(link.place, verdict))
 
     @overload
     def __getitem__(self, at: int) -> LinkRow: ...

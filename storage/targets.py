@@ -112,21 +112,26 @@ def known_edges(batch: Sequence[Settlement], memory: Memory, links: Rows, plain:
 def _page(
     s: Settlement, found: Judged, memory: Memory, values: list[Any], plain: list[Any], left: list[Edge]
 ) -> None:
-    """What is done here is done sixty times a page."""
+    """What is done in the loop is done sixty times a page."""
     assert s.url_id is not None
-    links, src, base, known = found.links, s.url_id, s.depth, memory.known
-    young, origins = known.young, [memory.names.origins[origin] for origin, _ in links.sites]
-    for at, path, kind, rel, text, step, verdict in found.edges():
-        key = origins[at], path
+    links, src, known, young = found.links, s.url_id, memory.known, memory.known.young
+    origins = [memory.names.origins[origin] for origin, _ in links.sites]
+    groups = [
+        (origins[site], NEVER if step is None else s.depth + step, step, kind, rel, step == 1 and rel is None and kind == "a")
+        for (site, kind, rel), step in zip(links.groups, found.steps, strict=True)
+    ]
+    for (number, path, text), verdict in found.edges():
+        origin, depth, step, kind, rel, is_plain = groups[number]
+        key = origin, path
         id_, nearest, state = young.get(key) or known.get(key) or UNKNOWN
-        depth = NEVER if step is None else base + step
         if depth >= nearest and step != 0 and (state == SETTLED or not moved(nearest, state, depth, verdict)):
-            if step == 1 and rel is None and kind == "a":
-                plain += (src, id_, text)
+            if is_plain:
+                plain += (src, id_, text or None)
             else:
-                values += (src, id_, kind, rel, text, step)
+                values += (src, id_, kind, rel, text or None, step)
         else:
-            left.append((s, links.place(at, path), key, kind, rel, text, step, verdict))
+            place = links.place(links.groups[number].site, path)
+            left.append((s, place, key, kind, rel, text or None, step, verdict))
 
 
 def collect(

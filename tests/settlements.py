@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from storage.links import Judged, Link, Links, Verdict
+from storage.links import Judged
 from storage.model import (
     BUDGETS,
     BodyRow,
@@ -70,9 +70,8 @@ def page(row: Queued, *links: LinkRow, content: bytes | None = None, **more: Any
 
 
 def judged(links: tuple[LinkRow, ...]) -> Judged:
-    """The links of a page as the crawl hands them over: in columns."""
-    columns = Links.of(Link(link.target, link.kind, link.rel, link.text) for link in links)
-    return Judged(columns, [e.step for e in links], [Verdict(e.admit, e.reason, e.detail) for e in links])
+    """The links of a page as the crawl hands them over."""
+    return Judged.of(links)
 
 
 def failure(row: Queued, reason: str = "http_500", due_at: int | None = None) -> Settlement:

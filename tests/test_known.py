@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from storage.commit import Facts, apply, plant
 from storage.discovery import TARGET
 from storage.known import LONGEST, MOST, Known, moved
-from storage.links import NOTED, Judged, Link, Links, Verdict
+from storage.links import NOTED, Judged, Verdict
 from storage.memory import Memory
 from storage.model import LinkRow, Place, Role, Settlement
 
@@ -63,8 +63,7 @@ def settlement(db: sqlite3.Connection, number: int, outcome: str, edges: list[tu
         return Settlement(place, id_, depth, "redirect", links=links, hops=hops)
     if known_as is not None:
         return Settlement(place, id_, 0, "sitemap", attempts=1, role=known_as)
-    columns = Links.of(Link(to, KINDS[step]) for to, step, _ in edges)
-    judged = Judged(columns, [step for _, step, _ in edges], [verdict for _, _, verdict in edges])
+    judged = Judged.of(LinkRow(to, KINDS[step], None, None, step, *verdict) for to, step, verdict in edges)
     return Settlement(place, id_, depth, "page", links=judged, hops=hops)
 
 
@@ -98,7 +97,7 @@ def test_what_is_remembered_changes_nothing(
 
 def test_known_targets_need_no_look_up() -> None:
     """The second page with the same links asks the file for none of them."""
-    links = Judged(Links.of(Link(place, "a") for place in PLACES), [1] * len(PLACES), [Verdict(True)] * len(PLACES))
+    links = Judged.of(LinkRow(place, "a", step=1, admit=True) for place in PLACES)
     with closing(fresh()) as db:
         memory = Memory()
         plant(db, memory, [SEED], now=1)
@@ -112,7 +111,7 @@ def test_known_targets_need_no_look_up() -> None:
 
 def test_a_target_that_is_named_as_a_sitemap_is_not_known_any_more() -> None:
     """A page that links to it after its visit as a sitemap has it asked for as a page."""
-    target = Judged(Links.of([Link(PLACES[1], "a")]), [1], [Verdict(True)])
+    target = Judged.of([LinkRow(PLACES[1], "a", step=1, admit=True)])
     named = LinkRow(PLACES[1], "sitemap", step=0, admit=True, role=Role())
     with closing(fresh()) as db:
         memory = Memory()
@@ -144,7 +143,7 @@ def test_long_paths_are_not_remembered() -> None:
     for size in (LONGEST, LONGEST + 1, 4096):
         known.learn((1, "x" * size), size, 1, True)
     assert [len(path) for _, path in _kept(known)] == [256]
-    links = Judged(Links.of([Link(Place(*SEED[:2], "/" + "x" * 300), "a")]), [1], [Verdict(True)])
+    links = Judged.of([LinkRow(Place(*SEED[:2], "/" + "x" * 300), "a", step=1, admit=True)])
     with closing(fresh()) as db:
         memory = Memory()
         plant(db, memory, [SEED], now=1)

@@ -209,9 +209,11 @@ def test_a_pages_links_are_judged_as_each_by_itself(
         exclusions = Exclusions(parse(text, "list"))
         one.exclude(exclusions)
         all_.exclude(exclusions)
-        judged = Judged(links, [1] * len(links), all_.judge_all(links, [1] * len(links)), all_.last_word)
+        steps = [1] * len(links.groups)
+        verdicts, own = all_.judge_all(links, steps)
+        judged = Judged(links, steps, verdicts, all_.last_word, own)
         assert [Verdict(*link[5:8]) for link in judged] == [one.judge(link.place) for link in links]
-        assert set(all_.judge_all(links, [None] * len(links))) <= {NOTED}
+        assert {*all_.judge_all(links, [None] * len(steps))[0]} <= {NOTED}
 
 
 def test_judge_is_quick() -> None:

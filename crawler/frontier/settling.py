@@ -109,16 +109,21 @@ def _page(visit: Visit, outcome: Outcome, extract: Extract, scope: Scope, at: in
 
 def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
     """The edges of a page. ``closed``: why none of them is followed."""
-    columns = links.columns()
-    steps = list(map((_ALL_STEPS if scope.requisites else _STEPS).get, columns.kinds))
-    verdicts = scope.judge_all(links, steps)
-    for n, rel in enumerate(columns.rels):
-        if steps[n] is not None and (closed or (rel is not None and "nofollow" in rel.split())):
+    follows = _ALL_STEPS if scope.requisites else _STEPS
+    steps = [follows.get(group.kind) for group in links.groups]
+    verdicts, own = scope.judge_all(links, steps)
+    shut = {
+        n
+        for n, (_, _, rel) in enumerate(links.groups)
+        if steps[n] is not None and (closed or (rel is not None and "nofollow" in rel.split()))
+    }
+    if shut:
+        refused = Verdict(False, closed or "nofollow")
+        for n in shut:
             steps[n] = 1 if closed == "sitemaps" else None
-            if verdicts[n].admit:  # a refusal of the URL beats one of the edge
-                word = scope.last_word(links.place(columns.at[n], columns.paths[n]))
-                verdicts[n] = Verdict(False, closed or "nofollow") if word.admit else word
-    return Judged(links, steps, verdicts, scope.last_word)
+            verdicts[n] = refused if verdicts[n].admit else verdicts[n]  # a refusal of the URL beats one of the edge
+        own = [refused if n in shut and word.admit else word for n, word in zip(links.at, own, strict=False)]
+    return Judged(links, steps, verdicts, scope.last_word, own)
 
 
 def judged(target: Place, kind: str, rel: str | None, text: str | None, scope: Scope, *, step: int) -> LinkRow:

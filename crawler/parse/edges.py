@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from crawler.url import Joiner
-from storage.links import Columns, Links
+from storage.links import Group, Links
 from storage.model import Place
 
 MAX_LINKS = 10_000  # distinct (target, kind) kept of a page (P6)
@@ -20,18 +20,19 @@ _NO_EDGE = ("data:", "javascript:")
 class Edges:
     """What has been found so far. ``dropped`` counts what was no URL or too long; ``full``: more than 10,000 came.
 
-    An edge is a number, its row in the columns below: half of a page's hrefs repeat, and an object for each edge and
+    An edge is a number, its row in the lists below: half of a page's hrefs repeat, and an object for each edge and
     one for each place would cost more than finding them.
     """
 
     def __init__(self, url: str) -> None:
         self._joiner = Joiner(url)
         self._by_href: defaultdict[str, dict[str, int]] = defaultdict(dict)  # kind → href → row; -1: no edge
-        self._rows: dict[tuple[int, str, str], int] = {}  # (number of the origin, path, kind) → row, in order
-        self._numbers: dict[str, int] = {}  # of the origins
-        self._origins: list[tuple[str, str]] = []  # with the host
-        self._rels: list[str | None] = []
-        self._texts: list[str | None] = []
+        self._rows: dict[tuple[int, str], int] = {}  # (group, path) → row, in order
+        self._groups: list[Group] = []  # without rel
+        self._numbers: dict[tuple[str, str], int] = {}  # of the groups, by origin and kind
+        self._sites: dict[tuple[str, str], int] = {}
+        self._texts: list[str] = []  # "": none
+        self._rels: dict[int, str] = {}  # of the few that have one
         self.dropped = 0
         self.full = False
 
@@ -41,8 +42,12 @@ class Edges:
         self._by_href.clear()
 
     def links(self) -> Links:
-        at, paths, kinds = zip(*self._rows, strict=True) if self._rows else ((), (), ())
-        return Links(self._origins, Columns(at, paths, kinds, self._rels, self._texts))
+        at = [group for group, _ in self._rows]
+        groups = {group: n for n, group in enumerate(self._groups)}
+        for row, rel in self._rels.items():
+            at[row] = groups.setdefault(self._groups[at[row]]._replace(rel=rel), len(groups))
+        paths = "\n".join([path for _, path in self._rows])
+        return Links(list(self._sites), list(groups), at, paths, "\n".join(self._texts))
 
     def url(self, href: str) -> str | None:
         """Where an href leads."""
@@ -53,22 +58,21 @@ class Edges:
         self, href: str, kind: str, rel: str | None, node: _Node, text: Callable[[_Node], str | None]
     ) -> bool:
         """Keep one edge; False if it is none. ``text(node)`` is asked only while the edge has no text: it is dear."""
-        if rel is not None:
-            rel = " ".join(rel.lower().split()) or None
         known = self._by_href[kind]
         row = known.get(href)
         if row is None:
             row = known[href] = self._row(href, kind)
         if row < 0:
             return False
-        if row == len(self._rels):
-            self._rels.append(rel)
-            self._texts.append(text(node))
+        if row == len(self._texts):
+            if rel and (said := " ".join(rel.lower().split())):
+                self._rels[row] = said
+            self._texts.append(text(node) or "")
             return True
-        if self._rels[row] is not None:
-            self._again(row, rel)
-        if self._texts[row] is None:
-            self._texts[row] = text(node)
+        if row in self._rels:
+            self._again(row, (rel or "").lower().split())
+        if not self._texts[row]:
+            self._texts[row] = text(node) or ""
         return True
 
     def _row(self, href: str, kind: str) -> int:
@@ -77,21 +81,23 @@ class Edges:
         if found is None:
             return -1
         origin, host, path = found
-        at = self._numbers.get(origin)
-        if at is None:
-            at = self._numbers[origin] = len(self._origins)
-            self._origins.append((origin, host))
-        if (count := len(self._rels)) < MAX_LINKS:
-            return self._rows.setdefault((at, path, kind), count)
-        row = self._rows.get((at, path, kind), -1)
+        group = self._numbers.get((origin, kind))
+        if group is None:
+            group = self._numbers[origin, kind] = len(self._groups)
+            self._groups.append(Group(self._sites.setdefault((origin, host), len(self._sites)), kind))
+        if (count := len(self._texts)) < MAX_LINKS:
+            return self._rows.setdefault((group, path), count)
+        row = self._rows.get((group, path), -1)
         self.full |= row < 0
         return row
 
-    def _again(self, row: int, rel: str | None) -> None:
+    def _again(self, row: int, rel: list[str]) -> None:
         """The first text wins, and the better rel: an edge without nofollow beats one with it."""
-        known = self._rels[row]
-        if known is not None and "nofollow" in known.split() and "nofollow" not in (rel or "").split():
-            self._rels[row] = rel
+        if "nofollow" in self._rels[row].split() and "nofollow" not in rel:
+            if rel:
+                self._rels[row] = " ".join(rel)
+            else:
+                del self._rels[row]
 
     def _place(self, href: str) -> Place | None:
         """Where an odd href leads; None for what is no edge (data:, javascript:) or no URL of bearable length (counted)."""

@@ -13,7 +13,7 @@ import orjson
 
 from crawler.url import host_of
 from crawler.visit import Extract
-from storage.links import NO_LINKS, Columns, Links
+from storage.links import NO_LINKS, Group, Links
 from storage.text import to_json
 
 MAX_ANSWER = 4 << 20  # bytes of an answer's header about a page; links beyond it are trimmed
@@ -37,9 +37,10 @@ def answer(extract: Extract, most: int = MAX_ANSWER) -> bytes:
     header = as_header(extract)
     binary = b"" if extract.codec == "raw" else extract.packed  # raw: the asker has it
     head = frame(header, len(binary))
-    while len(head) > most and header["links"]:
-        keep = len(header["links"][0]) * most // len(head) * 9 // 10
-        header["links"] = [column[:keep] for column in header["links"]] if keep else []
+    while len(head) > most and header["at"]:
+        keep = len(header["at"]) * most // len(head) * 9 // 10
+        header["at"] = header["at"][:keep]
+        header["paths"], header["texts"] = ("\n".join(header[of].split("\n")[:keep]) for of in ("paths", "texts"))
         marks = [m for m in (extract.truncated, "links") if m]
         header["truncated"] = ",".join(dict.fromkeys(",".join(marks).split(",")))
         head = frame(header, len(binary))
@@ -52,14 +53,15 @@ def lengths(head: bytes) -> tuple[int, int]:
 
 
 _TEXTS = ("title", "charset", "base", "canonical", "lang", "mime", "parse", "truncated")
+_LINKS = ("sites", "groups", "at", "paths", "texts")
 
 
 def as_header(extract: Extract) -> dict[str, Any]:
     """An Extract without its packed body."""
     links = extract.links
     header = {name: value for name in _TEXTS if (value := getattr(extract, name)) is not None}
-    header["sites"] = links.sites
-    header["links"] = list(links.columns()) if links else []
+    header["sites"], header["groups"], header["at"] = links.sites, links.groups, links.at
+    header["paths"], header["texts"] = links.paths, links.texts
     header["robots"], header["data"], header["dropped"] = list(extract.robots), extract.data, extract.dropped
     header["digest"], header["codec"] = extract.digest.hex(), extract.codec
     return header
@@ -70,12 +72,12 @@ def from_answer(text: bytes, packed: bytes, body: bytes) -> Extract:
     `crawler.url.split` does not make would be asked at another host than it is filed under, or end a commit."""
     try:
         header = orjson.loads(text)
-        return _extract(header, text, packed, body)
+        return _extract(header, packed, body)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise BadFrame(f"unusable answer of a parse worker: {error!r}") from error
 
 
-def _extract(header: dict[str, Any], text: bytes, packed: bytes, body: bytes) -> Extract:
+def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
     texts = {name: header.get(name) for name in _TEXTS}
     if not all(value is None or isinstance(value, str) for value in texts.values()):
         raise TypeError("a text is no text")
@@ -87,7 +89,7 @@ def _extract(header: dict[str, Any], text: bytes, packed: bytes, body: bytes) ->
     if codec not in ("raw", "zstd"):
         raise ValueError(f"codec {codec!r}")
     return Extract(
-        links=_links(header["sites"], Columns(*header["links"]), text) if header["links"] else NO_LINKS,
+        links=_links(*(header[of] for of in _LINKS)) if header["at"] else NO_LINKS,
         robots=frozenset(map(str, header["robots"])),
         data=header["data"],
         dropped=int(header["dropped"]),
@@ -99,25 +101,29 @@ def _extract(header: dict[str, Any], text: bytes, packed: bytes, body: bytes) ->
     )
 
 
-def _links(sites: list[list[str]], columns: Columns, text: bytes) -> Links:
-    at, paths, kinds, rels, texts = columns
-    if {len(column) for column in (paths, kinds, rels, texts)} != {len(at)}:
-        raise ValueError("columns of different length")
-    if not {*map(type, rels), *map(type, texts)} <= {str, type(None)}:
-        raise TypeError("a rel or text is no text")
-    if {*map(type, at)} != {int} or not 0 <= min(at) <= max(at) < len(sites):
-        raise ValueError("an edge that leads to no site")
+def _links(sites: list[list[str]], groups: list[list[Any]], at: list[int], paths: str, texts: str) -> Links:
     if {type(part) for site in sites for part in site} != {str} or any(host != host_of(name) for name, host in sites):
         raise ValueError("an origin that is not its host's")
-    "".join(kinds)  # raises for what is no text
-    all_ = "".join(paths)
-    if not all_.isascii() or not all_.isprintable():
+    known = [Group(site, kind, rel) for site, kind, rel in groups]
+    for site, kind, rel in known:
+        if type(site) is not int or type(kind) is not str or not (rel is None or type(rel) is str):
+            raise TypeError("a group of edges that is none")
+        if not 0 <= site < len(sites):
+            raise ValueError("edges that lead to no site")
+    if {*map(type, at)} != {int} or not 0 <= min(at) <= max(at) < len(known):
+        raise ValueError("an edge of no group")
+    if type(paths) is not str or type(texts) is not str:
+        raise TypeError("lines that are no text")
+    if not paths.count("\n") == texts.count("\n") == len(at) - 1:
+        raise ValueError("not one line for each edge")
+    if not paths.isascii() or not paths.replace("\n", "").isprintable():
         raise ValueError("a path that is not printable ASCII")
-    if "\n".join(["", *paths]).count("\n/") < len(paths) and any(
-        sites[site][1] for site, path in zip(at, paths, strict=True) if path[:1] != "/"
+    rooted = f"\n{paths}".count("\n/") == len(at)
+    if not rooted and any(
+        sites[known[n].site][1] and path[:1] != "/" for n, path in zip(at, paths.split("\n"), strict=True)
     ):
         raise ValueError("a path that is none")
-    return Links([(origin, host) for origin, host in sites], columns, text)
+    return Links([(origin, host) for origin, host in sites], known, at, paths, texts)
 
 
 class Inbox:
