@@ -313,7 +313,8 @@ class Frontier:
             self._hand_out(turn)
             self._idle.popleft().set_result(turn)
         self._lookups.start()
-        self._arm(now)
+        if self._idle or self._timer:
+            self._arm(now)
 
     def _open(self, now: float) -> bool:
         if self._stopping or self.held or now < max(self.paused_until, self._next_slot):

@@ -26,7 +26,12 @@ class Times:
 
     def wall(self, mono: float) -> int:
         """Monotonic seconds as a time to store; 0 stays 0."""
-        return self._clock.wall() + ms(mono - self._clock.now()) if mono > 0 else 0
+        return self.walls(mono)[0]
+
+    def walls(self, *monos: float) -> list[int]:
+        """The same of several at once."""
+        wall, now = self._clock.wall(), self._clock.now()
+        return [wall + ms(mono - now) if mono > 0 else 0 for mono in monos]
 
 
 async def rules_of(row: HostRow, agent: str) -> dict[str, Robots]:
@@ -69,11 +74,12 @@ def _robots(row: OriginRow, times: Times, rules: Robots | None) -> RobotsState:
 
 def row_of(host: Host, times: Times) -> HostRow:
     """The host's clocks as they are now, to be stored with a visit."""
+    next_fetch_at, blocked_until = times.walls(host.next_at, host.blocked_until)
     return HostRow(
         id=host.id,
         name=host.name,
-        next_fetch_at=times.wall(host.next_at),
-        blocked_until=times.wall(host.blocked_until),
+        next_fetch_at=next_fetch_at,
+        blocked_until=blocked_until,
         delay=ms(host.delay),
         crawl_delay=None if host.crawl_delay is None else ms(host.crawl_delay),
         failures=host.standing.failures,

@@ -209,21 +209,20 @@ class Workbench:
     # --- places
 
     def place(self, host: Host) -> None:
-        """Put the host where it belongs now; an older entry of it becomes void."""
+        """Put the host where it belongs now, and its address among the turns; older entries of both become void."""
         host.stamp += 1
         limit = 1 if host.standing.probation else host.limit or self.limits.per_host
-        if host.busy >= limit or (host.unsent and host.delay > 0):
-            return  # busy: comes back by sent() or release()
-        ready = host.ready_at()
-        if ready is None:
-            return  # idle: comes back by feed(), send() or robots_known()
-        if host.address is None:
-            if not host.resolving:
+        if host.busy < limit and not (host.unsent and host.delay > 0):  # else busy: comes back by sent() or release()
+            ready = host.ready_at()
+            if ready is None:
+                pass  # idle: comes back by feed(), send() or robots_known()
+            elif host.address is not None:
+                heappush(host.address.hosts, (ready, next(self._n), host.stamp, host))
+            elif not host.resolving:
                 host.resolving = True
                 self.unresolved.append(host)
-            return
-        heappush(host.address.hosts, (ready, next(self._n), host.stamp, host))
-        self._schedule(host.address)
+        if host.address is not None:
+            self._schedule(host.address)
 
     def resolved(
         self, host: Host, group: str, addresses: tuple[str, ...], now: float, *, fresh: float = ADDRESS_FRESH
@@ -274,13 +273,11 @@ class Workbench:
             if host.standing.doubtful and self._tries >= self.limits.tries:
                 host.next_at = now + TRY_AGAIN
                 self.place(host)
-                self._schedule(address)
                 continue
             turn = self._next(host, now)
             if isinstance(turn, Visit):
                 self._hand_out(turn, host, address, now)
             self.place(host)
-            self._schedule(address)
             if turn is not None:
                 return turn
         return None
@@ -352,8 +349,7 @@ class Workbench:
         visit.sent_at = at
         host.next_at = max(host.next_at, at + host.delay)
         address.next_at = max(address.next_at, at + self.limits.address_delay)
-        self.place(host)
-        self._schedule(address)
+        self._replace(host, address)
 
     def release(self, visit: Visit, now: float) -> Host:
         """The visit's request is over; the host's next turn does not wait for what is made of the answer."""
@@ -363,12 +359,17 @@ class Workbench:
             self.sent(visit, now)
         host.busy -= 1
         address.busy -= 1
-        self.place(host)
-        self._schedule(address)
+        self._replace(host, address)
         if host.tries:
             host.tries -= 1
             self._tries -= 1
         return host
+
+    def _replace(self, host: Host, address: Address) -> None:
+        """Both have changed; the host may have moved to another address meanwhile."""
+        self.place(host)
+        if host.address is not address:
+            self._schedule(address)
 
     def settled(self, name: str, *, gain: int) -> None:
         """A visit of this host is durable, with so many pages more; with a limit on them, there may be room for one now."""

@@ -60,7 +60,8 @@ def as_header(extract: Extract) -> dict[str, Any]:
     """An Extract without its packed body."""
     links = extract.links
     header = {name: value for name in _TEXTS if (value := getattr(extract, name)) is not None}
-    header["sites"], header["groups"], header["at"] = links.sites, links.groups, links.at
+    header["sites"], header["at"] = links.sites, links.at
+    header["groups"] = list(map(tuple, links.groups))  # orjson takes a named tuple for an object of somebody else
     header["paths"], header["texts"] = links.paths, links.texts
     header["robots"], header["data"], header["dropped"] = list(extract.robots), extract.data, extract.dropped
     header["digest"], header["codec"] = extract.digest.hex(), extract.codec
@@ -118,11 +119,10 @@ def _links(sites: list[list[str]], groups: list[list[Any]], at: list[int], paths
         raise ValueError("not one line for each edge")
     if not paths.isascii() or not paths.replace("\n", "").isprintable():
         raise ValueError("a path that is not printable ASCII")
-    rooted = f"\n{paths}".count("\n/") == len(at)
-    if not rooted and any(
-        sites[known[n].site][1] and path[:1] != "/" for n, path in zip(at, paths.split("\n"), strict=True)
-    ):
-        raise ValueError("a path that is none")
+    if f"\n{paths}".count("\n/") < len(at):
+        odd = [n for n, path in enumerate(paths.split("\n")) if path[:1] != "/"]
+        if any(sites[known[at[n]].site][1] for n in odd):
+            raise ValueError("a path that is none")
     return Links([(origin, host) for origin, host in sites], known, at, paths, texts)
 
 
