@@ -25,7 +25,7 @@ from crawler.visit import Extract, Kind, Outcome, Page, Visit
 from crawler.writer import Writer
 from storage.model import Settlement
 
-UNPACKED = 40  # pages between parsing and the writer: each may have 10,000 links, about 4 MB
+UNPACKED = 40  # pages between parsing and the writer: each may have 10,000 links, which take 1 to 12 MB
 LARGE = 1 << 20  # bytes of a body from which on it may take a parse worker for seconds
 
 OnPages = Callable[[list[Page]], Awaitable[None]]

@@ -100,5 +100,5 @@ def weight(settlement: Settlement) -> int:
     data = settlement.fetch.data if settlement.fetch else None
     size = len(settlement.body.data) if settlement.body else 0
     links = settlement.links
-    size += links.links.weight if isinstance(links, Judged) else LINK_WEIGHT * len(links)
+    size += links.weight if isinstance(links, Judged) else LINK_WEIGHT * len(links)
     return size + 2 * len(data or "")

@@ -7,46 +7,57 @@ A parameter costs half of what the same value costs as JSON, and each statement 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from storage.text import to_unicode
 
-AT_ONCE = 250  # rows in one statement; SQLite takes 32,766 parameters
+SIZES = (2000, 250, 25)  # rows in one statement; SQLite takes 32,766 parameters
 
 
-def inserting(table: str, *columns: str, **fixed: str) -> str:
-    """The statement for `Rows`. ``fixed``: columns that have the same value in every row, as SQL; they are not bound."""
-    names, row = ", ".join((*columns, *fixed)), f"({', '.join(('?',) * len(columns) + (*fixed.values(),))})"
-    return f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * AT_ONCE)} ON CONFLICT DO NOTHING"  # noqa: S608
+class Inserting:
+    """Adds rows to a table with a key, and leaves alone those that are there. ``fixed``: columns that have the same value in
+    every row, as SQL; they are not bound."""
+
+    def __init__(self, table: str, *columns: str, **fixed: str) -> None:
+        self.width = len(columns)
+        names, row = ", ".join((*columns, *fixed)), f"({', '.join(('?',) * len(columns) + (*fixed.values(),))})"
+        self.sql = {
+            size: f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * size)} ON CONFLICT DO NOTHING"  # noqa: S608
+            for size in SIZES
+        }
 
 
 class Rows:
     """Rows on their way into a table with a key. Their ``values`` are appended one after the other, and go into the file as
     soon as there are enough; `end` says how many rows were new."""
 
-    def __init__(self, db: sqlite3.Connection, sql: str) -> None:
-        self._db, self._sql, self._size = db, sql, sql.count("?")
+    def __init__(self, db: sqlite3.Connection, inserting: Inserting) -> None:
+        self._db, self._inserting = db, inserting
         self._new = 0
         self.values: list[Any] = []
 
-    def flush(self) -> None:
-        """Insert what makes whole statements."""
-        done = len(self.values) // self._size * self._size
-        for start in range(0, done, self._size):
-            self._insert(self.values[start : start + self._size])
-        del self.values[:done]
+    def flush(self, sizes: Sequence[int] = SIZES[:1]) -> None:
+        """Insert what makes whole statements of these sizes, the largest first."""
+        for size in sizes:
+            step = size * self._inserting.width
+            done = len(self.values) // step * step
+            for start in range(0, done, step):
+                self._insert(self._inserting.sql[size], self.values[start : start + step])
+            del self.values[:done]
 
     def end(self) -> int:
         """Insert the rest. Its statement is filled up with the last row, which conflicts with itself."""
-        self.flush()
+        self.flush(SIZES)
         if self.values:
-            width = self._size // AT_ONCE
-            self._insert(self.values + self.values[-width:] * (AT_ONCE - len(self.values) // width))
+            width, least = self._inserting.width, SIZES[-1]
+            padding = self.values[-width:] * (least - len(self.values) // width)
+            self._insert(self._inserting.sql[least], self.values + padding)
             self.values.clear()
         return self._new
 
-    def _insert(self, values: list[Any]) -> None:
+    def _insert(self, sql: str, values: list[Any]) -> None:
         try:
-            self._new += self._db.execute(self._sql, values).rowcount
+            self._new += self._db.execute(sql, values).rowcount
         except UnicodeEncodeError:
-            self._new += self._db.execute(self._sql, list(map(to_unicode, values))).rowcount
+            self._new += self._db.execute(sql, list(map(to_unicode, values))).rowcount

@@ -43,8 +43,8 @@ SETTLE = f"""UPDATE url SET attempts = e.value->>2,
 FROM json_each(:rows) e WHERE url.id = e.value->>0"""  # noqa: S608 - of constants
 LINKING = ("page", "redirect", "sitemap")  # outcomes that say anew where a URL leads
 UNLINK = "DELETE FROM link WHERE src IN (SELECT value FROM json_each(?))"
-LINK = bulk.inserting("link", "src", "dst", "kind", "rel", "text", "step")
-PLAIN_LINK = bulk.inserting("link", "src", "dst", "text", kind="'a'", rel="NULL", step="1")  # two thirds of its price
+LINK = bulk.Inserting("link", "src", "dst", "kind", "rel", "text", "step")
+PLAIN_LINK = bulk.Inserting("link", "src", "dst", "text", kind="'a'", rel="NULL", step="1")  # two thirds of its price
 HOSTS = """UPDATE host SET next_fetch_at = max(next_fetch_at, e.value->>1), blocked_until = e.value->>2,
   delay = e.value->>3, crawl_delay = e.value->>4, failures = e.value->>5,
   latency = e.value->>6, slowed = e.value->>7, throttled = e.value->>8, trouble = e.value->>9,

@@ -32,7 +32,7 @@ LOOK = f"""SELECT e.key, u.id, u.depth, {STATE}, u.hops, u.role IS NOT NULL, u.d
   OR u.outcome = 'skipped' AND (u.detail IS :same
     OR u.reason IN ('scope', 'include', 'exclude', 'depth', 'nofollow', 'redirects', 'sitemaps'))) {THERE}"""
 LAST = "SELECT coalesce(max(id), 0) FROM url"
-ADD = bulk.inserting(
+ADD = bulk.Inserting(
     "url", "id", "origin", "host", "path", "depth", "hops", "parent", "seed", "due_at", "outcome", "reason", "detail"
 )
 TARGET = """CREATE TEMP TABLE IF NOT EXISTS target (

@@ -68,7 +68,15 @@ class Links(Sequence[Link]):
     @classmethod
     def of(cls, links: Iterable[Link]) -> Links:
         """Of links one by one."""
-        return grouped((link, None) for link in links)[0]
+        sites: dict[tuple[str, str], int] = {}
+        groups: dict[Group, int] = {}
+        at, paths, texts = list[int](), list[str](), list[str]()
+        for (origin, host, path), kind, rel, text in links:
+            group = Group(sites.setdefault((origin, host), len(sites)), kind, rel)
+            at.append(groups.setdefault(group, len(groups)))
+            paths.append(path)
+            texts.append((text or "").replace("\n", " "))
+        return cls(list(sites), list(groups), at, "\n".join(paths), "\n".join(texts))
 
     @property
     def texts(self) -> str:
@@ -77,7 +85,9 @@ class Links(Sequence[Link]):
     @property
     def weight(self) -> int:
         """About how many bytes of memory they take."""
-        return 48 * len(self.at) + 200 * (len(self.groups) + len(self.sites)) + len(self.paths) + len(self._texts)
+        groups = sum([250 + len(kind) + len(rel or "") for _, kind, rel in self.groups])
+        sites = sum([250 + len(origin) + len(host) for origin, host in self.sites])
+        return 48 * len(self.at) + groups + sites + len(self.paths) + len(self._texts)
 
     def lines(self) -> Iterator[tuple[int, str, str]]:
         """Group, path and text of each."""
@@ -115,27 +125,14 @@ class Links(Sequence[Link]):
 NO_LINKS = Links()
 
 
-def grouped(rows: Iterable[tuple[Link, Any]]) -> tuple[Links, list[Any]]:
-    """Links one by one, each with something else that sets its group apart; and that of each group."""
-    sites: dict[tuple[str, str], int] = {}
-    groups: dict[tuple[Group, Any], int] = {}
-    at, paths, texts = list[int](), list[str](), list[str]()
-    for ((origin, host, path), kind, rel, text), apart in rows:
-        group = Group(sites.setdefault((origin, host), len(sites)), kind, rel)
-        at.append(groups.setdefault((group, apart), len(groups)))
-        paths.append(path)
-        texts.append((text or "").replace("\n", " "))
-    return Links(list(sites), [group for group, _ in groups], at, "\n".join(paths), "\n".join(texts)), [a for _, a in groups]
-
-
 class Judged(Sequence[LinkRow]):
     """A page's links, and of each group what following its edges adds to the depth (None: nobody does) and the verdict on their
-    targets. ``own``: the verdict on each edge, where that of its group does not say it.
+    targets. ``own``: the verdict on each edge, where the edges of a group may differ; then those of the groups say nothing.
 
     ``closer``: what has the last word on a target that may be admitted, and may be asked by any thread: a store need ask it
     only of targets that are news. ``leads``: numbers of the sites where a target may belong to the crawl."""
 
-    __slots__ = ("_own", "closer", "leads", "links", "steps", "verdicts")
+    __slots__ = ("_own", "_verdicts", "closer", "leads", "links", "steps", "weight")
 
     def __init__(
         self,
@@ -145,16 +142,10 @@ class Judged(Sequence[LinkRow]):
         closer: Callable[[Place], Verdict] = lambda _: Verdict(True),
         own: Sequence[Verdict] = (),
     ) -> None:
-        self.links, self.steps, self.verdicts, self.closer, self._own = links, steps, verdicts, closer, own
+        self.links, self.steps, self._verdicts, self.closer, self._own = links, steps, verdicts, closer, own
+        self.weight = links.weight + sum([100 + len(verdict.detail or "") for verdict in own])  # bytes of memory
         told = zip(links.at, own, strict=True) if own else enumerate(verdicts)
         self.leads = {links.groups[number].site for number, verdict in told if verdict.admit}
-
-    @classmethod
-    def of(cls, rows: Iterable[LinkRow]) -> Judged:
-        """Of rows one by one."""
-        apart = ((Link(*row[:4]), (row.step, Verdict(row.admit, row.reason, row.detail))) for row in rows)
-        links, told = grouped(apart)
-        return cls(links, [step for step, _ in told], [verdict for _, verdict in told])
 
     def last_word(self, place: Place, verdict: Verdict) -> Verdict:
         """A refusal of the URL beats one of the edge."""
@@ -165,7 +156,7 @@ class Judged(Sequence[LinkRow]):
 
     def edges(self) -> Iterator[tuple[tuple[int, str, str], Verdict]]:
         """Group, path and text of each, and the verdict."""
-        return zip(self.links.lines(), self._own or map(self.verdicts.__getitem__, self.links.at), strict=True)
+        return zip(self.links.lines(), self._own or map(self._verdicts.__getitem__, self.links.at), strict=True)
 
     def __len__(self) -> int:
         return len(self.links)

@@ -1,7 +1,7 @@
 """What a batch of settlements mentions: URLs that have to be looked up, and edges.
 
 The edges of a page are looked at once, all of a page together, while they are warm: those to known targets, nine of ten, are
-rows in the file before the next page is unfolded.
+rows in the file before the next page is looked at.
 """
 
 from __future__ import annotations

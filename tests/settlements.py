@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from storage.links import Judged
+from storage.links import Group, Judged, Links, Verdict
 from storage.model import (
     BUDGETS,
     BodyRow,
@@ -69,9 +69,22 @@ def page(row: Queued, *links: LinkRow, content: bytes | None = None, **more: Any
     )
 
 
-def judged(links: tuple[LinkRow, ...]) -> Judged:
-    """The links of a page as the crawl hands them over."""
-    return Judged.of(links)
+def judged(rows: Iterable[LinkRow]) -> Judged:
+    """The links of a page as the crawl hands them over; rows with another step or verdict are groups of their own."""
+    links = tuple(rows)
+    sites = list(dict.fromkeys((row.target.origin, row.target.host) for row in links))
+    each = [
+        (
+            Group(sites.index((row.target.origin, row.target.host)), row.kind, row.rel),
+            row.step,
+            Verdict(row.admit, row.reason, row.detail),
+        )
+        for row in links
+    ]
+    groups = list(dict.fromkeys(each))
+    paths, texts = "\n".join(row.target.path for row in links), "\n".join(row.text or "" for row in links)
+    found = Links(sites, [group for group, _, _ in groups], [groups.index(one) for one in each], paths, texts)
+    return Judged(found, [step for _, step, _ in groups], [verdict for _, _, verdict in groups])
 
 
 def failure(row: Queued, reason: str = "http_500", due_at: int | None = None) -> Settlement:

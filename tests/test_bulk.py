@@ -7,32 +7,32 @@ from contextlib import closing
 
 import pytest
 
-from storage.bulk import AT_ONCE, Rows, inserting
+from storage.bulk import SIZES, Inserting, Rows
 
-SQL = inserting("pair", "a", "b", c="'same'")
+PAIRS = Inserting("pair", "a", "b", c="'same'")
 
 
-@pytest.mark.parametrize("count", [0, 1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE, 3 * AT_ONCE + 7])
+@pytest.mark.parametrize("count", [0, 1, *(size + n for size in SIZES for n in (-1, 0, 1)), 2 * SIZES[0], 2 * sum(SIZES) + 7])
 @pytest.mark.parametrize("each", [1, 100, 10_000])
 def test_all_rows_arrive_once(count: int, each: int) -> None:
     """However many rows are added between two flushes; `end` says how many were new."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.execute("CREATE TABLE pair (a INTEGER PRIMARY KEY, b TEXT, c TEXT)")
-        rows = Rows(db, SQL)
+        rows = Rows(db, PAIRS)
         for n in range(count):
             rows.values += (n, f"text {n}")
             if n % each == 0:
                 rows.flush()
         assert rows.end() == count
         assert db.execute("SELECT * FROM pair ORDER BY a").fetchall() == [(n, f"text {n}", "same") for n in range(count)]
-        assert Rows(db, SQL).end() == 0
+        assert Rows(db, PAIRS).end() == 0
 
 
 def test_what_is_there_stays_and_surrogates_become_text() -> None:
     """A row whose key is there is not new; a lone surrogate is stored as a question mark."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.execute("CREATE TABLE pair (a INTEGER PRIMARY KEY, b TEXT, c TEXT)")
-        rows = Rows(db, SQL)
+        rows = Rows(db, PAIRS)
         rows.values += (1, "first", 1, "second", 2, "\ud800")
         assert rows.end() == 2
         assert db.execute("SELECT a, b FROM pair").fetchall() == [(1, "first"), (2, "?")]

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from storage.commit import Facts, apply, plant
 from storage.discovery import TARGET
 from storage.known import LONGEST, MOST, Known, moved
-from storage.links import NOTED, Judged, Verdict
+from storage.links import NOTED, Judged, Link, Links, Verdict
 from storage.memory import Memory
 from storage.model import LinkRow, Place, Role, Settlement
+from tests.settlements import judged
 
 PLACES = [Place(f"http://{host}", host, f"/{n}") for host in ("a.test", "b.test") for n in range(5)]
 SEED = PLACES[0]
@@ -63,8 +64,8 @@ def settlement(db: sqlite3.Connection, number: int, outcome: str, edges: list[tu
         return Settlement(place, id_, depth, "redirect", links=links, hops=hops)
     if known_as is not None:
         return Settlement(place, id_, 0, "sitemap", attempts=1, role=known_as)
-    judged = Judged.of(LinkRow(to, KINDS[step], None, None, step, *verdict) for to, step, verdict in edges)
-    return Settlement(place, id_, depth, "page", links=judged, hops=hops)
+    found = judged(LinkRow(to, KINDS[step], None, None, step, *verdict) for to, step, verdict in edges)
+    return Settlement(place, id_, depth, "page", links=found, hops=hops)
 
 
 @given(
@@ -97,7 +98,7 @@ def test_what_is_remembered_changes_nothing(
 
 def test_known_targets_need_no_look_up() -> None:
     """The second page with the same links asks the file for none of them."""
-    links = Judged.of(LinkRow(place, "a", step=1, admit=True) for place in PLACES)
+    links = judged(LinkRow(place, "a", step=1, admit=True) for place in PLACES)
     with closing(fresh()) as db:
         memory = Memory()
         plant(db, memory, [SEED], now=1)
@@ -109,9 +110,21 @@ def test_known_targets_need_no_look_up() -> None:
             asked.clear()
 
 
+def test_t2_a_trap_behind_nofollow_is_a_trap_in_the_file() -> None:
+    """The last word on a path is asked for also where nobody follows the edge; and it stays."""
+    links = Links.of([Link(Place(*SEED[:2], "/b/b/b/b/b/"), "a", "nofollow")])
+    found = Judged(links, [None], [Verdict(False, "nofollow")], lambda _: Verdict(False, "trap", "it repeats"))
+    with closing(fresh()) as db:
+        memory = Memory()
+        plant(db, memory, [SEED], now=1)
+        for n in (1, 2):
+            apply(db, memory, [Settlement(SEED, 1, 0, "page", links=found)], Facts(n, 1, None, n))
+            assert db.execute("SELECT outcome, reason FROM url WHERE id = 2").fetchone() == ("skipped", "trap")
+
+
 def test_a_target_that_is_named_as_a_sitemap_is_not_known_any_more() -> None:
     """A page that links to it after its visit as a sitemap has it asked for as a page."""
-    target = Judged.of([LinkRow(PLACES[1], "a", step=1, admit=True)])
+    target = judged([LinkRow(PLACES[1], "a", step=1, admit=True)])
     named = LinkRow(PLACES[1], "sitemap", step=0, admit=True, role=Role())
     with closing(fresh()) as db:
         memory = Memory()
@@ -143,7 +156,7 @@ def test_long_paths_are_not_remembered() -> None:
     for size in (LONGEST, LONGEST + 1, 4096):
         known.learn((1, "x" * size), size, 1, True)
     assert [len(path) for _, path in _kept(known)] == [256]
-    links = Judged.of([LinkRow(Place(*SEED[:2], "/" + "x" * 300), "a", step=1, admit=True)])
+    links = judged([LinkRow(Place(*SEED[:2], "/" + "x" * 300), "a", step=1, admit=True)])
     with closing(fresh()) as db:
         memory = Memory()
         plant(db, memory, [SEED], now=1)

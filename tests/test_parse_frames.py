@@ -6,8 +6,11 @@ import json
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crawler.parse import wire
+from crawler.url import split
 from crawler.visit import Extract
 from storage.links import Link, Links
 from storage.model import Place
@@ -36,6 +39,8 @@ def test_answers_are_never_trusted(text: bytes) -> None:
         ("groups", [[True, "a", None]]),
         ("groups", [[0.0, "a", None]]),
         ("groups", []),
+        ("groups", [[0, "a", None], [0, "b", None]]),
+        ("groups", [[0, "a", None], [0, "a", None]]),
         ("at", [7]),
         ("at", [-1]),
         ("at", [False]),
@@ -103,3 +108,26 @@ def test_a_frame_of_absurd_length_is_refused() -> None:
         inbox.room()[:8] = head
         with pytest.raises(wire.BadFrame):
             list(inbox.took(8, most=4))
+
+
+SITES = ("http://a", "https://b:8080", "mailto:")
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda site, path, *more: Link(split(site + path[":/" not in site :]), *more),
+            st.sampled_from(SITES),
+            st.text("ab/?=%", max_size=4).map("/".__add__),
+            st.sampled_from(("a", "img", "canonical")),
+            st.sampled_from((None, "nofollow", "me ugc")),
+            st.one_of(st.none(), st.text("a é\u2028😀", min_size=1, max_size=5)),
+        ),
+        max_size=6,
+    )
+)
+def test_links_arrive_as_they_were(links: list[Link]) -> None:
+    """Of no link, of one that leads to no host, with and without a text: what the worker found is what the crawler reads."""
+    answer = wire.answer(Extract(digest=bytes(32), links=Links.of(links)))
+    size, _ = wire.lengths(answer[:8])
+    assert list(wire.from_answer(answer[8 : 8 + size], b"", b"body").links) == links

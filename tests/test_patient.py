@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +22,14 @@ import pytest
 from crawler import engine, patient, writer
 from crawler.api import run_async
 from crawler.clock import SystemClock
+from crawler.frontier.scope import Scope
+from crawler.frontier.settling import settle
+from crawler.parse.html import extract
 from crawler.patient import PatientStore
 from crawler.spec import CrawlSpec
 from crawler.stop import Stop
+from crawler.url import admit
+from crawler.visit import Outcome, Visit
 from storage.model import BodyRow, Settlement
 from storage.sqlite import SqliteStore
 from storage.store import StoreBlocked, StoreBusy, StoreError, StoreFull
@@ -327,6 +334,29 @@ def test_d15_a_long_write_ahead_log_is_told_once() -> None:
         made.look(0)
     assert len(notes) == 2
     assert "MiB" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("page", "exclude"),
+    [
+        (b"".join(b"<a href=/%d>t</a>" % n for n in range(10_000)), ()),
+        (b"".join(b"<a href=/%d>t</a>" % n for n in range(10_000)), ("/[^a]" + "(?#a long remark)" * 20,)),
+        (b"".join(b"<a href=http://%d.test/>t</a>" % n for n in range(10_000)), ()),
+        (b"".join(b"<a href=/%d rel='%s'>t</a>" % (n, b"%d " % n * 90) for n in range(5_000)), ()),
+    ],
+    ids=["plain", "a verdict for each", "a host for each", "a rel for each"],
+)
+def test_d17_links_are_counted_for_what_they_take(page: bytes, exclude: tuple[str, ...]) -> None:
+    """Memory that waits for its commit with a page's links is no more than half as much again as what is counted."""
+    scope, at = Scope(CrawlSpec(scope="any", exclude=exclude), []), admit("http://a.test/")
+    tracemalloc.start()
+    try:
+        found = settle(Visit(at.url, at, id=1), Outcome(at.url, 200), extract(page, at.url, "text/html"), scope, at=1, block=None)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held <= 1.5 * writer.weight(found)
 
 
 async def test_d17_what_waits_for_its_commit_is_bounded_in_bytes() -> None:

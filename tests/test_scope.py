@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from crawler.frontier.exclusions import Exclusions, parse
 from crawler.frontier.scope import Scope, registrable, same_site
+from crawler.frontier.settling import settle
 from crawler.spec import SCOPES, CrawlSpec
 from crawler.url import MAX_LENGTH, admit, split
-from storage.links import NOTED, Judged, Link, Links, Verdict
-from storage.model import Place
+from crawler.visit import Extract, Outcome, Visit
+from storage.links import NOTED, Link, Links, Verdict, admitted_hosts
+from storage.model import LinkRow, Place
 
 SEED = "https://www.example.co.uk/docs/index.html?from=/x/"
 
@@ -190,30 +192,55 @@ ANYWHERE = st.one_of(
 BARRED = st.sampled_from(("", "example.org", "*.example.org", "127.0.0.0/8\n*.co.uk"))
 
 
-@settings(max_examples=300, deadline=None)
+LINKS = st.builds(
+    Link,
+    ANYWHERE,
+    st.sampled_from(("a", "a", "refresh", "img")),
+    st.sampled_from((None, None, "nofollow", "ugc nofollow", "me")),
+    st.none(),
+)
+
+
+def each_by_itself(scope: Scope, link: Link, closed: str | None) -> LinkRow:
+    """What is said of one edge by asking for its URL alone."""
+    step, word = {"a": 1, "refresh": 0}.get(link.kind), scope.judge(link.place)
+    if step is None:
+        return LinkRow(*link, None, *NOTED)
+    if closed or "nofollow" in (link.rel or "").split():
+        step, refused = 1 if closed == "sitemaps" else None, Verdict(False, closed or "nofollow")
+        word = refused if word.admit else word
+    return LinkRow(*link, step, *word)
+
+
+@settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from(SCOPES),
-    st.lists(ANYWHERE, max_size=3),
-    st.lists(ANYWHERE, max_size=8),
+    st.lists(ANYWHERE.filter(lambda place: place.host != ""), max_size=3),
+    st.lists(LINKS, max_size=8),
     st.lists(BARRED, min_size=1, max_size=2),
     st.sampled_from(((), ("b",), ("/a/a", "8000"))),
     st.sampled_from(((), ("b", "a.a"))),
+    st.sampled_from((None, None, "nofollow", "sitemaps")),
 )
 def test_a_pages_links_are_judged_as_each_by_itself(
-    kind: str, seeds: list[Place], places: list[Place], barred: list[str], include: tuple[str, ...], exclude: tuple[str, ...]
-) -> None:
-    """`judge_all` and `last_word` say what `judge` says, whatever scope, seeds, filters, exclusions, lengths and traps."""
-    one, all_ = (Scope(CrawlSpec(scope=kind, include=include, exclude=exclude), seeds) for _ in range(2))
-    links = Links.of(Link(place, "a") for place in places + seeds)
+    kind: str, seeds: list[Place], links: list[Link], barred: list[str], include: tuple[str, ...], exclude: tuple[str, ...],
+    closed: str | None,
+) -> None:  # fmt: skip
+    """Whatever scope, seeds, filters, exclusions, lengths and traps; nofollow of an edge or of the page, sitemaps alone. And
+    hosts that no edge is followed to are not news."""
+    spec = CrawlSpec(scope=kind, include=include, exclude=exclude, sitemaps="only" if closed == "sitemaps" else "follow")
+    one, all_ = (Scope(spec, seeds) for _ in range(2))
+    links += [Link(seed, "a") for seed in seeds]
+    at, robots = admit("http://example.org/"), frozenset({"nofollow"} if closed == "nofollow" else ())
     for text in barred:
         exclusions = Exclusions(parse(text, "list"))
         one.exclude(exclusions)
         all_.exclude(exclusions)
-        steps = [1] * len(links.groups)
-        verdicts, own = all_.judge_all(links, steps)
-        judged = Judged(links, steps, verdicts, all_.last_word, own)
-        assert [Verdict(*link[5:8]) for link in judged] == [one.judge(link.place) for link in links]
-        assert {*all_.judge_all(links, [None] * len(steps))[0]} <= {NOTED}
+        found = Extract(links=Links.of(links), robots=robots)
+        rows = settle(Visit(at.url, at, id=1), Outcome(at.url, 200), found, all_, at=1, block=None).links
+        assert list(rows) == [each_by_itself(one, link, closed) for link in links]
+        followed = {row.target.host for row in rows if row.step is not None and row.reason != "sitemaps"}
+        assert {row.target.host for row in rows if row.admit} <= admitted_hosts(rows) <= followed
 
 
 def test_judge_is_quick() -> None:

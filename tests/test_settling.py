@@ -9,10 +9,11 @@ import pytest
 
 from crawler.frontier.scope import Scope
 from crawler.frontier.settling import HEADERS_MOST, settle
+from crawler.parse.html import extract
 from crawler.spec import CrawlSpec
 from crawler.url import admit
 from crawler.visit import RETRY, Extract, Fault, Outcome, Visit
-from storage.links import Link, Links
+from storage.links import Link, Links, admitted_hosts
 from storage.model import LinkRow, Settlement
 
 AT = 1_800_000_000_000
@@ -106,6 +107,14 @@ def test_t2_a_trap_is_a_trap_whatever_the_edge(rel: str | None, robots: tuple[st
     scope, followed = Scope(CrawlSpec(), [admit(SEED), trap.place]), Links.of([trap._replace(rel=None)])
     [edge] = settle(visit(), Outcome(SEED, 200), Extract(links=followed), scope, at=AT, block=None).links
     assert (edge.admit, edge.reason) == (True, None)
+
+
+def test_hosts_that_nobody_follows_an_edge_to_are_no_news() -> None:
+    """Of what an honest page holds: a host that only nofollow edges lead to is not asked for in the store."""
+    page = b"<a href=http://a.test/>t</a><a href=http://b.test/ rel=nofollow>t</a><img src=http://c.test/>"
+    found = settled(Outcome(SEED, 200), extract(page, SEED, "text/html"), scope="any").links
+    assert [edge.reason for edge in found] == [None, "nofollow", None]
+    assert admitted_hosts(found) == {"a.test"}
 
 
 @pytest.mark.parametrize(

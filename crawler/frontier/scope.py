@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -105,19 +106,19 @@ class Scope:
         whole = [self._whole(origin, host) for origin, host in links.sites]
         found = [NOTED if step is None else whole[site] for (site, _, _), step in zip(links.groups, steps, strict=True)]
         told = [NOTED if verdict is None else verdict for verdict in found]
-        room = MAX_LENGTH - max((len(origin) for origin, _ in links.sites), default=0)
-        if None not in found and (len(links.paths) <= room or max(map(len, links.paths.split("\n"))) <= room):
+        least = MAX_LENGTH - max((len(origin) for origin, _ in links.sites), default=0)
+        if None not in found and (len(links.paths) <= least or max(map(len, links.paths.split("\n"))) <= least):
             return told, []
-        return told, [self._each(links, number, path, steps[number], found[number]) for number, path, _ in links.lines()]
-
-    def _each(self, links: Links, number: int, path: str, step: int | None, found: Verdict | None) -> Verdict:
-        """Of one edge by itself; a long URL is refused wherever it leads."""
-        site = links.groups[number].site
-        if step is None:
-            return NOTED
-        if found is not None and len(links.sites[site][0]) + len(path) <= MAX_LENGTH:
-            return found
-        return self.judge(links.place(site, path))
+        sites = [site for site, _, _ in links.groups]
+        room = [  # a long URL is refused wherever it leads
+            sys.maxsize if step is None else -1 if verdict is None else MAX_LENGTH - len(links.sites[site][0])
+            for site, step, verdict in zip(sites, steps, found, strict=True)
+        ]
+        judge, place = self.judge, links.place
+        return told, [
+            told[n] if len(path) <= room[n] else judge(place(sites[n], path))
+            for n, path in zip(links.at, links.paths.split("\n"), strict=False)
+        ]
 
     def last_word(self, place: Place) -> Verdict:
         """The last word on a place that `judge_all` admits: seeds apart, no path that is a trap by itself. Any thread may ask."""

@@ -12,6 +12,7 @@ from storage.model import Place
 
 MAX_LINKS = 10_000  # distinct (target, kind) kept of a page (P6)
 MAX_URL = 4_096  # characters (P7)
+MAX_REL = 500  # characters of a rel: there are some forty tokens in use, of a dozen characters
 
 _Node = TypeVar("_Node")
 _NO_EDGE = ("data:", "javascript:")
@@ -43,11 +44,15 @@ class Edges:
 
     def links(self) -> Links:
         at = [group for group, _ in self._rows]
-        groups = {group: n for n, group in enumerate(self._groups)}
+        numbers = {group: n for n, group in enumerate(self._groups)}
         for row, rel in self._rels.items():
-            at[row] = groups.setdefault(self._groups[at[row]]._replace(rel=rel), len(groups))
+            at[row] = numbers.setdefault(self._groups[at[row]]._replace(rel=rel), len(numbers))
+        groups, used = list(numbers), dict.fromkeys(at)
+        if len(used) < len(groups):  # all edges of one have a rel
+            groups, new = [groups[n] for n in used], {n: number for number, n in enumerate(used)}
+            at = [new[n] for n in at]
         paths = "\n".join([path for _, path in self._rows])
-        return Links(list(self._sites), list(groups), at, paths, "\n".join(self._texts))
+        return Links(list(self._sites), groups, at, paths, "\n".join(self._texts))
 
     def url(self, href: str) -> str | None:
         """Where an href leads."""
@@ -65,12 +70,12 @@ class Edges:
         if row < 0:
             return False
         if row == len(self._texts):
-            if rel and (said := " ".join(rel.lower().split())):
+            if rel and (said := _tokens(rel)):
                 self._rels[row] = said
             self._texts.append(text(node) or "")
             return True
         if row in self._rels:
-            self._again(row, (rel or "").lower().split())
+            self._again(row, _tokens(rel or ""))
         if not self._texts[row]:
             self._texts[row] = text(node) or ""
         return True
@@ -82,20 +87,20 @@ class Edges:
             return -1
         origin, host, path = found
         group = self._numbers.get((origin, kind))
+        if (count := len(self._texts)) >= MAX_LINKS:
+            row = -1 if group is None else self._rows.get((group, path), -1)
+            self.full |= row < 0
+            return row
         if group is None:
             group = self._numbers[origin, kind] = len(self._groups)
             self._groups.append(Group(self._sites.setdefault((origin, host), len(self._sites)), kind))
-        if (count := len(self._texts)) < MAX_LINKS:
-            return self._rows.setdefault((group, path), count)
-        row = self._rows.get((group, path), -1)
-        self.full |= row < 0
-        return row
+        return self._rows.setdefault((group, path), count)
 
-    def _again(self, row: int, rel: list[str]) -> None:
+    def _again(self, row: int, rel: str) -> None:
         """The first text wins, and the better rel: an edge without nofollow beats one with it."""
-        if "nofollow" in self._rels[row].split() and "nofollow" not in rel:
+        if "nofollow" in self._rels[row].split() and "nofollow" not in rel.split():
             if rel:
-                self._rels[row] = " ".join(rel)
+                self._rels[row] = rel
             else:
                 del self._rels[row]
 
@@ -109,3 +114,11 @@ class Edges:
         if place is None and not href[:32].lstrip().lower().startswith(_NO_EDGE):
             self.dropped += 1
         return None if place is None or place.origin in _NO_EDGE else place  # to a browser "java\tscript:" is one
+
+
+def _tokens(rel: str) -> str:
+    """A rel's tokens, lower case; of one that is too long the first, and nofollow in any case."""
+    said = " ".join(rel.lower().split())
+    if len(said) <= MAX_REL:
+        return said
+    return " ".join([*["nofollow"] * ("nofollow" in said.split()), said[:MAX_REL].rpartition(" ")[0]]).strip()

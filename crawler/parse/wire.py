@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -18,6 +20,7 @@ from storage.text import to_json
 
 MAX_ANSWER = 4 << 20  # bytes of an answer's header about a page; links beyond it are trimmed
 MAX_SITEMAP = 16 << 20  # of one about a sitemap: 50,000 URLs of 300 characters
+MAX_EDGES = 50_000  # of a sitemap; a page has no more than 10,000
 _LENGTHS = struct.Struct(">II")
 _CHUNK = 256 << 10  # bytes: what one read takes, and some thirty ordinary answers
 
@@ -34,16 +37,14 @@ def frame(header: dict[str, Any], size: int) -> bytes:
 
 def answer(extract: Extract, most: int = MAX_ANSWER) -> bytes:
     """A whole answer. Links are trimmed and flagged ('links') until the header keeps within ``most`` bytes."""
-    header = as_header(extract)
     binary = b"" if extract.codec == "raw" else extract.packed  # raw: the asker has it
-    head = frame(header, len(binary))
-    while len(head) > most and header["at"]:
-        keep = len(header["at"]) * most // len(head) * 9 // 10
-        header["at"] = header["at"][:keep]
-        header["paths"], header["texts"] = ("\n".join(header[of].split("\n")[:keep]) for of in ("paths", "texts"))
+    head = frame(as_header(extract), len(binary))
+    while len(head) > most and extract.links:
+        keep = len(extract.links) * most // len(head) * 9 // 10
         marks = [m for m in (extract.truncated, "links") if m]
-        header["truncated"] = ",".join(dict.fromkeys(",".join(marks).split(",")))
-        head = frame(header, len(binary))
+        truncated = ",".join(dict.fromkeys(",".join(marks).split(",")))
+        extract = replace(extract, links=Links.of(islice(extract.links, keep)), truncated=truncated)
+        head = frame(as_header(extract), len(binary))
     return head + binary
 
 
@@ -69,8 +70,8 @@ def as_header(extract: Extract) -> dict[str, Any]:
 
 
 def from_answer(text: bytes, packed: bytes, body: bytes) -> Extract:
-    """The Extract of an answer about ``body``. Raises BadFrame for whatever `as_header` would not have made: a place that
-    `crawler.url.split` does not make would be asked at another host than it is filed under, or end a commit."""
+    """The Extract of an answer about ``body``. Raises BadFrame for what would do harm and `as_header` would not have made: a
+    place that `crawler.url.split` does not make would be asked at another host than it is filed under, or end a commit."""
     try:
         header = orjson.loads(text)
         return _extract(header, packed, body)
@@ -113,6 +114,8 @@ def _links(sites: list[list[str]], groups: list[list[Any]], at: list[int], paths
             raise ValueError("edges that lead to no site")
     if {*map(type, at)} != {int} or not 0 <= min(at) <= max(at) < len(known):
         raise ValueError("an edge of no group")
+    if len(at) > MAX_EDGES or not len({*at}) == len({*known}) == len(known):
+        raise ValueError("too many edges, or a group of none")
     if type(paths) is not str or type(texts) is not str:
         raise TypeError("lines that are no text")
     if not paths.count("\n") == texts.count("\n") == len(at) - 1:
