@@ -313,8 +313,7 @@ class Frontier:
             self._hand_out(turn)
             self._idle.popleft().set_result(turn)
         self._lookups.start()
-        if self._idle or self._timer:
-            self._arm(now)
+        self._arm(now)
 
     def _open(self, now: float) -> bool:
         if self._stopping or self.held or now < max(self.paused_until, self._next_slot):
@@ -353,8 +352,10 @@ class Frontier:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        if not self._idle or self._stopping:
+            return
         at = self.bench.next_at()
-        if at is None or not self._idle or self._stopping:
+        if at is None:
             return
         at = max(at, self.paused_until, self._next_slot)
         if at > now:

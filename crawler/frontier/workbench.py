@@ -349,7 +349,7 @@ class Workbench:
         visit.sent_at = at
         host.next_at = max(host.next_at, at + host.delay)
         address.next_at = max(address.next_at, at + self.limits.address_delay)
-        self._replace(host, address)
+        self._place_both(host, address)
 
     def release(self, visit: Visit, now: float) -> Host:
         """The visit's request is over; the host's next turn does not wait for what is made of the answer."""
@@ -359,13 +359,13 @@ class Workbench:
             self.sent(visit, now)
         host.busy -= 1
         address.busy -= 1
-        self._replace(host, address)
+        self._place_both(host, address)
         if host.tries:
             host.tries -= 1
             self._tries -= 1
         return host
 
-    def _replace(self, host: Host, address: Address) -> None:
+    def _place_both(self, host: Host, address: Address) -> None:
         """Both have changed; the host may have moved to another address meanwhile."""
         self.place(host)
         if host.address is not address:
