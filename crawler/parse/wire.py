@@ -114,7 +114,7 @@ def _links(sites: list[list[str]], groups: list[list[Any]], at: list[int], paths
             raise ValueError("edges that lead to no site")
     if {*map(type, at)} != {int} or not 0 <= min(at) <= max(at) < len(known):
         raise ValueError("an edge of no group")
-    if len(at) > MAX_EDGES or not len({*at}) == len({*known}) == len(known):
+    if len(at) > MAX_EDGES or len({*at}) != len(known):
         raise ValueError("too many edges, or a group of none")
     if type(paths) is not str or type(texts) is not str:
         raise TypeError("lines that are no text")
