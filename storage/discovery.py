@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from storage import bulk
 from storage.budget import Ledger
 from storage.known import NEVER, SETTLED, Key, Known, State, moved
-from storage.links import Verdict
+from storage.links import OF_THE_EDGE, Verdict
 from storage.memory import Memory
 from storage.model import Settlement
 from storage.targets import Edge, Target, Targets
@@ -194,7 +194,7 @@ def _learn(
                 known.drop(key)
         elif not target.redirects:
             state = _state(target, max_depth)
-            if state not in ("nofollow", "sitemaps", "redirects"):
+            if state not in (*OF_THE_EDGE, "redirects"):
                 known.learn(key, ids[n], target.depth, state)
 
 

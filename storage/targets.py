@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.bulk import Rows
 from storage.known import NEVER, SETTLED, Key, moved
-from storage.links import NOTED, Judged, Verdict
+from storage.links import NOTED, OF_THE_EDGE, Judged, Verdict
 from storage.memory import Memory, Names
 from storage.model import LinkRow, Place, Role, Settlement
 
@@ -40,7 +40,7 @@ class Target:
             if first or hops < self.hops:
                 self.hops = hops
         if verdict.admit or (
-            not self.verdict.admit and verdict.reason and self.verdict.reason in (None, "nofollow", "sitemaps")
+            not self.verdict.admit and verdict.reason and self.verdict.reason in (None, *OF_THE_EDGE)
         ):
             self.verdict = verdict
         self.seed |= seed

@@ -131,3 +131,12 @@ def test_links_arrive_as_they_were(links: list[Link]) -> None:
     answer = wire.answer(Extract(digest=bytes(32), links=Links.of(links)))
     size, _ = wire.lengths(answer[:8])
     assert list(wire.from_answer(answer[8 : 8 + size], b"", b"body").links) == links
+
+
+def test_what_is_no_unicode_makes_nobody_an_enemy() -> None:
+    """Lone surrogates become question marks on the way: two rels may be the same then."""
+    links = Links.of(Link(split(f"http://a/{n}"), "a", rel, rel) for n, rel in enumerate(("\ud800", "\udc00")))
+    answer = wire.answer(Extract(digest=bytes(32), links=links))
+    size, _ = wire.lengths(answer[:8])
+    found = wire.from_answer(answer[8 : 8 + size], b"", b"body").links
+    assert [(link.rel, link.text) for link in found] == [("?", "?")] * 2
