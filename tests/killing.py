@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.measure import tree
 from tests.oracle import Oracle
 from tests.web import Expected, Generated, Request, read_log
 
@@ -152,12 +153,8 @@ def _only_child(pid: int) -> int:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The parse workers of a crawler, by /proc."""
-    found = []
-    with contextlib.suppress(OSError):
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += [int(child) for child in children.read_text().split()]
-    return [child for child in found if b"crawler.parse.worker" in _command_of(child)]
+    """The parse workers of a crawler, by /proc, the process that forks them last."""
+    return [child for child in reversed(tree(pid)) if b"crawler.parse.worker" in _command_of(child)]
 
 
 def _command_of(pid: int) -> bytes:

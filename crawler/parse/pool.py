@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from crawler.parse import BadExtractor
+from crawler.parse.forkserver import ForkServer
 from crawler.parse.process import Job, Worker
 from crawler.visit import Extract
 
@@ -38,6 +39,7 @@ class ParsePool:
     def __init__(self, workers: int, *extractors: str) -> None:
         self.deaths = 0  # of workers, for whatever reason
         self._size, self._extractors = workers, extractors
+        self._server = ForkServer(extractors)
         self._functions: Sequence[Extractor] = ()
         self._workers: list[Worker] = []
         self._waiting: deque[Job] = deque()
@@ -49,8 +51,8 @@ class ParsePool:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Of the workers alive now, those still starting included."""
-        return tuple(w.process.pid for w in self._workers)
+        """Of the workers alive now; one that is yet to be forked has none."""
+        return tuple(pid for w in self._workers if (pid := w.process.pid) is not None)
 
     @property
     def queued(self) -> int:
@@ -89,10 +91,7 @@ class ParsePool:
         self._closing.set()
         if self._watch is not None:
             self._watch.cancel()
-        for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.wait()  # milliseconds; nothing was awaited so far, so no cancellation leaves one behind
+        self._server.close()  # milliseconds; nothing was awaited so far, so no cancellation leaves a worker behind
         for job in [*self._waiting, *(job for worker in self._workers for job in worker.jobs)]:
             job.answer.cancel()
         self._waiting.clear()
@@ -212,7 +211,7 @@ class ParsePool:
             return
         worker = Worker(self)
         try:
-            ours = worker.spawn(self._extractors)
+            ours = worker.spawn(self._server)
         except (OSError, MemoryError) as error:  # no descriptors, no memory: ours, and it may pass
             self._start_failed(error)
             return

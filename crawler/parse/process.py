@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
-import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
-from crawler.child import environment, python
 from crawler.parse import OUT_OF_MEMORY, BadExtractor, wire
+from crawler.parse.forkserver import Forked, ForkServer
 from crawler.visit import Extract
 
 AHEAD = 8  # pages in a worker's pipe: it never waits for the loop, and a death repeats no more than seven
@@ -23,10 +21,6 @@ BACKSTOP = 12.0  # s for one page on the parent's clock; the kernel's 10 s in th
 START = 30.0  # s until a new worker must have said hello
 _JOIN = 64 << 10  # bytes up to which copying a body costs less than a second write
 _SLICE = 128 << 10  # bytes handed to the transport at once
-_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Else glibc may give back the memory of every page and fault it in again for the next: 50 faults, 0.2 ms of CPU a page,
-# in one worker of three, by the chance of what lies at the end of its heap. The price: up to 16 MiB a worker stay its own.
-_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(16 << 20), "MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
 _TIMEOUTS = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)
 
 
@@ -64,7 +58,7 @@ class Owner(Protocol):
 class Worker(asyncio.BufferedProtocol):
     """Held from `spawn` until `closed` is done. ``status`` of `Owner.died` is that of `subprocess.Popen.returncode`."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     _spare: socket.socket  # the pipe once more, for what is left in it when the transport has gone
 
     def __init__(self, owner: Owner) -> None:
@@ -83,24 +77,17 @@ class Worker(asyncio.BufferedProtocol):
         self._verdict: str | None = None  # why we killed it
         self._ooms = _oom_kills()
 
-    def spawn(self, extractors: Sequence[str]) -> socket.socket:
-        """Start the process by exec, never by fork: a forked child would keep the crawl's lock. Raises OSError.
-
-        Call it in a thread that lives as long as the pool: the kernel takes a thread's end for the parent's death.
-        """
+    def spawn(self, server: ForkServer) -> socket.socket:
+        """Have the process forked; what is returned is our end of its pipe. Raises OSError."""
         ours, theirs = socket.socketpair()
         self._spare = ours.dup()
-        command = python("crawler.parse.worker", str(os.getpid()), *extractors)
-        pipe = theirs.fileno()
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # inherited: Ctrl-C must not meet a half-started worker
         try:
-            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=_ALLOCATOR | environment())  # noqa: S603 - our own
+            self.process = server.fork(theirs)
         except BaseException:
             ours.close()
             self._spare.close()
             raise
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             theirs.close()
         ours.setblocking(False)
         return ours
@@ -232,7 +219,7 @@ class Worker(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.process.kill()  # without effect on one that is ending already
-        status = self.process.wait()  # microseconds: the kernel closes the pipe last but one
+        status = self.process.wait()  # a millisecond: the kernel closes the pipe last but one
         self._drain()
         self.closed.set_result(None)
         self._owner.died(self, status)

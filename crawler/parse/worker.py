@@ -1,4 +1,5 @@
-"""What runs inside a worker process: ``python -m crawler.parse.worker PARENT_PID [MODULE:FUNCTION ...]``.
+"""What runs inside worker processes: ``python -m crawler.parse.worker PARENT_PID [MODULE:FUNCTION ...]``, which forks them
+for whoever asks (`crawler.parse.forkserver`).
 
 Pages come framed on stdin, answers go framed to what was stdout. The kernel holds the limits of each page, so that no
 supervision is needed: 2 s of CPU (SIGPROF), 10 s of wall time (SIGALRM), 1 GiB of address space. A breach ends the
@@ -25,6 +26,7 @@ import orjson
 
 from crawler.child import die_with
 from crawler.parse import OUT_OF_MEMORY, BadExtractor, wire
+from crawler.parse.forkserver import fork_on_demand
 from crawler.parse.html import Headers, Packed, read
 from crawler.parse.mime import sniff
 from crawler.visit import Extract
@@ -159,11 +161,12 @@ def _line(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Serve until stdin ends. Leaves by `os._exit`, so that the exit status is known before the pipe closes."""
+    """Fork workers; each serves until its stdin ends. Leaves by `os._exit`, so that nothing of the server's is done twice."""
     gc.freeze()  # the imports never become garbage
     gc.set_threshold(20_000, 20, 20)  # a page makes some thousand objects, and hardly a cycle
     try:
         _confine(int(sys.argv[1]))
+        fork_on_demand()
         inbox, outbox = _take_streams()
         _serve(inbox, outbox, sys.argv[2:])
     except MemoryError:
