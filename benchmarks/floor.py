@@ -1,9 +1,10 @@
 """The least that a crawl in Python costs: fetch, parse, links, joins, a set of what was seen. One process, nothing stored.
 
-    python -m benchmarks.floor SEED
+    python -m benchmarks.floor SEED [AT_ONCE]
 
-A bare aiohttp session on uvloop, 64 at once, tuned as anybody would (no cookies, no timeouts, no limits of the pool);
-selectolax; a page's hrefs without repeats joined by ada-url. No robots.txt, no delay, no care. `benchmarks.peers` runs it.
+A bare aiohttp session on uvloop, 64 requests at once, tuned as anybody would (no cookies, no timeouts, no limits of the
+pool); selectolax; a page's hrefs without repeats joined by ada-url. No robots.txt, no delay, no care. `benchmarks.peers`
+and `benchmarks.latency` run it.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ class Floor:
                 self.waiting.put_nowait(url)
 
 
-async def crawl(seed: str) -> int:
+async def crawl(seed: str, at_once: int) -> int:
     """URLs seen."""
     connector = aiohttp.TCPConnector(limit=0)
     jar, patience = aiohttp.DummyCookieJar(), aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=jar, timeout=patience) as session:
         floor = Floor(session, seed)
-        workers = [asyncio.create_task(floor.work()) for _ in range(AT_ONCE)]
+        workers = [asyncio.create_task(floor.work()) for _ in range(at_once)]
         await floor.waiting.join()
         for worker in workers:
             worker.cancel()
@@ -61,4 +62,4 @@ async def crawl(seed: str) -> int:
 
 
 if __name__ == "__main__":
-    print(uvloop.run(crawl(sys.argv[1])))
+    print(uvloop.run(crawl(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else AT_ONCE)))

@@ -103,6 +103,11 @@ def ours(web: DiskWeb, per_host: int = 16, connections: int = 64) -> Command:
     return command
 
 
+def floor(web: DiskWeb, at_once: int = 64) -> Command:
+    """The least that a crawl in Python costs (`benchmarks.floor`)."""
+    return lambda _: [sys.executable, "-m", "benchmarks.floor", web.seed, str(at_once)]
+
+
 def lap(command: Command, web: DiskWeb, place: Path, conf: str = "nginx.conf", quiet: bool = False) -> Lap:
     """Run one crawl, in a folder that is made for it and removed; ``quiet``: ends it when the log has fallen silent."""
     log = web.folder / "access.log"

@@ -22,7 +22,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from benchmarks.laps import BIG, SMALL, Command, DiskWeb, kit, kit_web, ours, paired, race, summary
+from benchmarks.laps import BIG, SMALL, Command, DiskWeb, floor, kit, kit_web, ours, paired, race, summary
 from benchmarks.measure import ROOT, nginx_program, real_disk, report
 
 ON_SMALL, ON_BIG = ("scrapy", "crawlee"), ("spider", "wget2")
@@ -64,7 +64,7 @@ def command_of(name: str, web: DiskWeb, wanted: argparse.Namespace) -> Command:
     if name == "wget2":
         options = ("-r", "-l", "inf", "-H", "--robots=off", "--max-threads=16", "-nv", "-o", "/dev/null")
         return lambda place: ["wget2", *options, "-P", place / "files", web.seed]
-    return lambda _: [sys.executable, "-m", "benchmarks.floor", web.seed]
+    return floor(web)
 
 
 def versions(wanted: argparse.Namespace, names: list[str]) -> dict[str, str]:
