@@ -3,12 +3,16 @@
 Commits of 200 pages; each page has 10 links that are new and 26 that are known, on its own host, all in random order: of the
 new ones each goes to a place of its own in the index, of the known ones each comes from one. Judged by the wall time of
 the commits, `synchronous=FULL` and checkpoints included. Afterwards the file is asked whether it has exactly what it should.
+
+Beside it, `bare`: what SQLite allows a program that does nothing but ask for as many numbers, and insert as many, in a
+table of as many 64-bit numbers: no URL, page, link or queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import sqlite3
 import time
@@ -24,6 +28,7 @@ from storage.sqlite import SqliteStore
 
 PAGES = 200  # in a commit
 NOW = 1_800_000_000_000
+_STEP = 800_000_000_000  # between the numbers of `bare`
 
 
 def insert_part(db: Path, queued: int, hosts: int, port: int, seconds: float) -> dict[str, Any]:
@@ -50,6 +55,30 @@ async def _insert_part(db: Path, queued: int, hosts: int, port: int, seconds: fl
     return {"before": before, "new": new, "lost": new - (_urls(db) - before), "new_per_s": round(new / sum(walls)),
             "cpu_us_new": round(1e6 * cpu / new, 1), "median_commit": round(rates[len(rates) // 2]),
             "slowest_commit": round(rates[0])}
+
+
+def bare(db: Path, rows: int, seconds: float) -> int:
+    """New rows a second."""
+    dice, wall, new = random.Random(0), 0.0, 0
+    look = f"SELECT number, id FROM seen WHERE number IN ({', '.join('?' * (PAGES * (KNOWN + NEW)))})"
+    add = f"INSERT OR IGNORE INTO seen VALUES {', '.join(['(?, 1)'] * (PAGES * NEW))}"
+    with closing(sqlite3.connect(db, isolation_level=None)) as table:
+        table.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+                            "CREATE TABLE seen (number INTEGER PRIMARY KEY, id); BEGIN")
+        table.executemany("INSERT INTO seen VALUES (?, 1)", ((n * _STEP,) for n in range(rows)))
+        table.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384")
+        os.sync()
+        while wall < seconds:
+            known = [dice.randrange(rows) * _STEP for _ in range(PAGES * KNOWN)]
+            fresh = [dice.randrange(rows) * _STEP + dice.randrange(1, _STEP) for _ in range(PAGES * NEW)]
+            began = time.perf_counter()
+            table.execute("BEGIN IMMEDIATE")
+            table.execute(look, known + fresh).fetchall()
+            table.execute(add, fresh)
+            table.execute("COMMIT")
+            wall += time.perf_counter() - began
+            new += PAGES * NEW
+    return round(new / wall)
 
 
 def _batches(queued: int, hosts: int, port: int, seed: int) -> Iterator[list[Settlement]]:

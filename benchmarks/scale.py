@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.filled import SEEDS, fill, host_name, served
-from benchmarks.inserts import insert_part
+from benchmarks.inserts import bare, insert_part
 from benchmarks.measure import MIB, crawler, free_port, median, real_disk, report, run
 
 ROWS = ("inserts", "crawl", "cold")
@@ -158,7 +158,8 @@ def kept_promises(found: dict[str, Any]) -> dict[str, bool]:
 def sentence(found: dict[str, Any], queued: int, hosts: int) -> str:
     said = []
     if inserts := found.get("inserts"):
-        said.append(f"a file with {queued:,} URLs takes {inserts['new_per_s']:,} new ones a second, {inserts['lost']} lost")
+        said.append(f"a file with {queued:,} URLs takes {inserts['new_per_s']:,} new ones a second, {inserts['lost']} lost "
+                    f"(a bare table of numbers: {inserts['bare_per_s']:,})")
     if crawl := found.get("crawl"):
         said.append(f"a crawl with as many queued has {crawl['full_against_empty']} of the pages/s of an empty one, over "
                     f"{hosts:,} hosts {crawl['many_against_full']} of that over {FEW}; its first request goes out after "
@@ -196,6 +197,7 @@ def main() -> int:
             shutil.copy(files.over(FEW), work / "inserts.db")
             os.sync()
             found["inserts"] = insert_part(work / "inserts.db", wanted.queued, FEW, files.port, wanted.seconds)
+            found["inserts"]["bare_per_s"] = bare(work / "bare.db", wanted.queued, wanted.seconds)
     kept = kept_promises(found)
     figures = {"queued": wanted.queued, "hosts": wanted.hosts, **found, "kept": kept}
     return report("scale", sentence(found, wanted.queued, wanted.hosts), figures, ok=all(kept.values()))
