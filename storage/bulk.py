@@ -12,19 +12,21 @@ from typing import Any
 
 from storage.text import to_unicode
 
-SIZES = (2000, 250, 25)  # rows in one statement; SQLite takes 32,766 parameters
+SIZES = (2000, 250, 25)  # rows in one statement
+MOST = 32_766  # parameters that SQLite takes
 
 
 class Inserting:
-    """Adds rows to a table with a key, and leaves alone those that are there. ``fixed``: columns that have the same value in
-    every row, as SQL; they are not bound."""
+    """Adds rows to a table with a key, and leaves alone those that are there. ``made``: columns that are given as SQL, the
+    same in every row; a ? in it is bound after the ``columns``."""
 
-    def __init__(self, table: str, *columns: str, **fixed: str) -> None:
-        self.width = len(columns)
-        names, row = ", ".join((*columns, *fixed)), f"({', '.join(('?',) * len(columns) + (*fixed.values(),))})"
+    def __init__(self, table: str, *columns: str, **made: str) -> None:
+        self.width = len(columns) + "".join(made.values()).count("?")
+        self.sizes = [size for size in SIZES if size * self.width <= MOST]
+        names, row = ", ".join((*columns, *made)), f"({', '.join(('?',) * len(columns) + (*made.values(),))})"
         self.sql = {
             size: f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * size)} ON CONFLICT DO NOTHING"  # noqa: S608
-            for size in SIZES
+            for size in self.sizes
         }
 
 
@@ -37,8 +39,11 @@ class Rows:
         self._new = 0
         self.values: list[Any] = []
 
-    def flush(self, sizes: Sequence[int] = SIZES[:1]) -> None:
-        """Insert what makes whole statements of these sizes, the largest first."""
+    def flush(self) -> None:
+        """Insert what makes whole statements of the largest size."""
+        self._flush(self._inserting.sizes[:1])
+
+    def _flush(self, sizes: Sequence[int]) -> None:
         for size in sizes:
             step = size * self._inserting.width
             done = len(self.values) // step * step
@@ -48,9 +53,9 @@ class Rows:
 
     def end(self) -> int:
         """Insert the rest. Its statement is filled up with the last row, which conflicts with itself."""
-        self.flush(SIZES)
+        self._flush(self._inserting.sizes)
         if self.values:
-            width, least = self._inserting.width, SIZES[-1]
+            width, least = self._inserting.width, self._inserting.sizes[-1]
             padding = self.values[-width:] * (least - len(self.values) // width)
             self._insert(self._inserting.sql[least], self.values + padding)
             self.values.clear()

@@ -25,13 +25,11 @@ BODIES = """INSERT INTO body (digest, size, codec, data)
 SELECT substr(:digests, 32 * key + 1, 32), value->>0, value->>1,
   coalesce(substr(:blob, (value->>2) + 1, value->>3), x'')  -- substr of an empty blob is NULL
 FROM json_each(:rows) WHERE true ON CONFLICT (digest) DO NOTHING"""
-FETCHES = """INSERT INTO fetch (id, url, run, body, at, outcome, reason, status, elapsed_ms, attempt, wire_size,
-  truncated, address, mime, charset, title, robots, parse, headers, data)
-SELECT value->>0, value->>1, :run, (SELECT id FROM body WHERE digest = substr(:digests, 32 * (value->>2) + 1, 32)),
-  value->>3, value->>4, value->>5, value->>6, min(value->>7, 9223372036854775807), value->>8,
-  min(value->>9, 9223372036854775807), value->>10, value->>11, value->>12, value->>13,
-  value->>14, value->>15, value->>16, value->>17, value->>18
-FROM json_each(:rows)"""
+FETCH = bulk.Inserting(
+    "fetch", "id", "url", "run", "at", "outcome", "reason", "status", "elapsed_ms", "attempt", "wire_size", "truncated",
+    "address", "mime", "charset", "title", "robots", "parse", "headers", "data", body="(SELECT id FROM body WHERE digest = ?)",
+)  # fmt: skip
+LARGEST = (1 << 63) - 1  # integer of SQLite's
 STAYS = """(e.value->>3 IS NULL OR e.value->>7 IS NOT NULL AND outcome IN ('page', 'redirect', 'failure')
     AND (e.value->>3 <> 'sitemap' OR coalesce(e.value->>4, 'trap') <> 'trap'))"""  # until a sitemap is found there
 SEEDS = "SELECT count(*) FROM url WHERE seed = 1"
@@ -87,10 +85,9 @@ def apply(db: sqlite3.Connection, memory: Memory, batch: Sequence[Settlement], f
     absent = meet(db, left, memory, facts.limit["max_depth"])
     targets, owns = collect(batch, left, memory, facts.budgets.redirects, links)
     ids, moving = discover(db, targets, absent, memory, facts.limit)
-    bodies = _Bodies([s.body for s in batch if s.body])
-    bodies.write(db)
+    _bodies(db, [s.body for s in batch if s.body])
     again.note(db)
-    fetch_ids = _fetches(db, batch, bodies, {i: ids[n] for i, n in owns.items()}, facts)
+    fetch_ids = _fetches(db, batch, {i: ids[n] for i, n in owns.items()}, facts)
     _settle(db, batch, fetch_ids, facts.now)
     sitemaps.release(db, batch, facts.limit)
     targets.link(ids, links)
@@ -131,61 +128,51 @@ def _unlinks(s: Settlement) -> bool:
     return (s.outcome in LINKING and s.reason is None) or (gone and (s.due_at is None or s.priority is not None))
 
 
-class _Bodies:
-    """The batch's bodies laid end to end: one statement writes them all."""
-
-    def __init__(self, bodies: list[BodyRow]) -> None:
-        unique = list({b.digest: b for b in bodies}.values())
-        self.number = {b.digest: i for i, b in enumerate(unique)}
-        self.digests = b"".join(b.digest for b in unique)
-        self.blob = b"".join(b.data for b in unique)
-        self.rows: list[list[Any]] = []
-        offset = 0
-        for b in unique:
-            self.rows.append([b.size, b.codec, offset, len(b.data)])
-            offset += len(b.data)
-
-    def write(self, db: sqlite3.Connection) -> None:
-        if self.rows:
-            db.execute(BODIES, {"digests": self.digests, "blob": self.blob, "rows": to_json(self.rows)})
+def _bodies(db: sqlite3.Connection, bodies: Sequence[BodyRow]) -> None:
+    """Write the bodies that the file does not have, laid end to end, by one statement."""
+    unique = list({body.digest: body for body in bodies}.values())
+    rows, offset = list[list[Any]](), 0
+    for body in unique:
+        rows.append([body.size, body.codec, offset, len(body.data)])
+        offset += len(body.data)
+    if rows:
+        digests, blob = b"".join([body.digest for body in unique]), b"".join([body.data for body in unique])
+        db.execute(BODIES, {"digests": digests, "blob": blob, "rows": to_json(rows)})
 
 
-def _fetches(
-    db: sqlite3.Connection, batch: Sequence[Settlement], bodies: _Bodies, owns: Mapping[int, int], facts: Facts
-) -> dict[int, int]:
+def _fetches(db: sqlite3.Connection, batch: Sequence[Settlement], owns: Mapping[int, int], facts: Facts) -> dict[int, int]:
     """Append the attempts; for each settlement's place in the batch, the id of its fetch row. ``owns``: ids of ours."""
     ids: dict[int, int] = {}
-    rows: list[list[Any]] = []
+    fetches = bulk.Rows(db, FETCH)
     for i, s in enumerate(batch):
         if s.fetch is None:
             continue
         f = s.fetch
-        ids[i] = facts.first_fetch + len(rows)
-        rows.append(
-            [
-                ids[i],
-                owns.get(i, s.url_id),
-                bodies.number[s.body.digest] if s.body else None,
-                f.at,
-                f.outcome,
-                f.reason,
-                f.status,
-                f.elapsed_ms,
-                f.attempt,
-                f.wire_size,
-                f.truncated,
-                f.address,
-                f.mime,
-                f.charset,
-                f.title,
-                f.robots,
-                f.parse,
-                f.headers,
-                f.data,
-            ]
+        ids[i] = facts.first_fetch + len(ids)
+        fetches.values += (
+            ids[i],
+            owns.get(i, s.url_id),
+            facts.run,
+            f.at,
+            f.outcome,
+            f.reason,
+            f.status,
+            min(f.elapsed_ms, LARGEST),
+            f.attempt,
+            min(f.wire_size, LARGEST),
+            f.truncated,
+            f.address,
+            f.mime,
+            f.charset,
+            f.title and f.title.replace("\0", ""),
+            f.robots,
+            f.parse and f.parse.replace("\0", ""),
+            f.headers,
+            f.data,
+            s.body.digest if s.body else None,
         )
-    if rows:
-        db.execute(FETCHES, {"rows": to_json(rows), "run": facts.run, "digests": bodies.digests})
+    if fetches.end() != len(ids):
+        raise RuntimeError("an attempt has the number of another")
     return ids
 
 
