@@ -8,6 +8,7 @@ later, how it ended.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -30,9 +31,11 @@ _NUMBER = struct.Struct("i")
 
 
 class Forked:
-    """A worker as `subprocess.Popen` would show it. ``told`` is where the server says its pid and its end."""
+    """A worker as `subprocess.Popen` would show it. ``told`` is where the server says its pid, or why there is none (a negative
+    errno: ``refusal``), and its end."""
 
     def __init__(self, server: subprocess.Popen[bytes], told: int) -> None:
+        self.refusal: OSError | None = None
         self._server, self._told = server, told
         self._pid: int | None = None
         self._status: int | None = None
@@ -68,10 +71,15 @@ class Forked:
             said = os.read(self._told, _NUMBER.size)
             if not said:
                 self._end(self._orphaned())
-            elif self._pid is None:
-                (self._pid,) = _NUMBER.unpack(said)
+                break
+            (number,) = _NUMBER.unpack(said)
+            if self._pid is not None:
+                self._end(number)
+            elif number > 0:
+                self._pid = number
             else:
-                self._end(*_NUMBER.unpack(said))
+                self.refusal = OSError(-number, os.strerror(-number))
+                self._end(-signal.SIGKILL)
         return self._status
 
     def _orphaned(self) -> int:
@@ -164,6 +172,7 @@ def fork_on_demand() -> None:
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))  # whoever started the crawler may have blocked it
     signal.set_wakeup_fd(wake)
     telling: dict[int, int] = {}  # pid → where its end is to be said
     while True:
@@ -185,19 +194,19 @@ def fork_on_demand() -> None:
 
 
 def _fork(telling: dict[int, int], pipe: int, tell: int) -> bool:
-    """True in the server, also where the kernel refused: both descriptors are closed then, which says so."""
+    """True in the server, also where the kernel refuses."""
     server = os.getpid()
     try:
         pid = os.fork()
-    except OSError:
-        os.close(pipe)
+    except OSError as error:
+        _say(tell, -(error.errno or errno.EAGAIN))
         os.close(tell)
+        os.close(pipe)
         return True
     if pid:
         os.close(pipe)
         telling[pid] = tell
-        with suppress(BrokenPipeError):  # nobody wants to know any more
-            os.write(tell, _NUMBER.pack(pid))
+        _say(tell, pid)
         return True
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -215,6 +224,10 @@ def _tell(telling: dict[int, int], how: int) -> None:
         if not pid:
             return
         tell = telling.pop(pid)
-        with suppress(BrokenPipeError):
-            os.write(tell, _NUMBER.pack(os.waitstatus_to_exitcode(status)))
+        _say(tell, os.waitstatus_to_exitcode(status))
         os.close(tell)
+
+
+def _say(tell: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # nobody wants to know any more
+        os.write(tell, _NUMBER.pack(number))

@@ -64,7 +64,7 @@ class Worker(asyncio.BufferedProtocol):
     def __init__(self, owner: Owner) -> None:
         self.jobs: deque[Job] = deque()
         self.said_hello = False
-        self.refusal: BadExtractor | None = None
+        self.refusal: BadExtractor | OSError | None = None  # why it could not start
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._owner = owner
         self._inbox = wire.Inbox()
@@ -221,6 +221,7 @@ class Worker(asyncio.BufferedProtocol):
         self.process.kill()  # without effect on one that is ending already
         status = self.process.wait()  # a millisecond: the kernel closes the pipe last but one
         self._drain()
+        self.refusal = self.refusal or self.process.refusal
         self.closed.set_result(None)
         self._owner.died(self, status)
 
