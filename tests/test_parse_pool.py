@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import re
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -22,8 +19,7 @@ import pytest
 from benchmarks.measure import cpu_of
 from crawler.api import run_async
 from crawler.parse import BadExtractor
-from crawler.parse.forkserver import ForkServer
-from crawler.parse.pool import MAX_STARTS, ParsePool, WorkerBroken
+from crawler.parse.pool import ParsePool, WorkerBroken
 from crawler.parse.worker import zstd
 from crawler.spec import CrawlSpec
 from crawler.visit import Extract, Page
@@ -258,58 +254,6 @@ async def test_p5_killed_from_outside_is_tried_once_more(pool: ParsePool) -> Non
         os.kill(pid, signal.SIGKILL)
     pages = await asyncio.gather(*(pool.parse(PAGE, f"http://h.test/fine?{n}", HTML) for n in range(20)))
     assert {page.parse for page in pages} == {None}
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-async def test_p5_the_end_of_the_fork_server_is_no_pages_fault(pool: ParsePool, number: signal.Signals) -> None:
-    """Its workers die with it, or of a page while it is stopped: another takes its place, and no page is blamed for it."""
-    (server,) = _children()
-    os.kill(server, number)
-    deeds = ["segv", *["fine"] * 19]
-    pages = await asyncio.gather(*(pool.parse(PAGE, f"http://h.test/{deed}?{n}", HTML) for n, deed in enumerate(deeds)))
-    assert [page.parse for page in pages] == ["crash", *[None] * 19]
-    (other,) = _children()
-    assert other != server
-    assert sorted(_children(other)) == sorted(pool.pids)
-
-
-async def test_x2_a_fork_that_the_kernel_refuses_is_tried_again(pool: ParsePool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No memory or no process to be had, more often in a row than workers may fail to start: the page waits for the next."""
-    refused = iter([True] * (MAX_STARTS + 3))
-    ask = ForkServer._asked
-
-    def stingy(server: ForkServer, pipe: socket.socket, tell: int) -> bool:
-        if not next(refused, False):
-            return ask(server, pipe, tell)
-        os.write(tell, struct.pack("i", -errno.EAGAIN))  # as the server says it
-        return True
-
-    monkeypatch.setattr("crawler.parse.pool._MAX_DELAY", 0.01)
-    monkeypatch.setattr(ForkServer, "_asked", stingy)
-    pages = await asyncio.gather(*(pool.parse(PAGE, f"http://h.test/{deed}", HTML) for deed in ("segv", "segv", "fine")))
-    assert [page.parse for page in pages] == ["crash", "crash", None]
-    assert next(refused, None) is None
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_p5_a_crawler_started_with_sigchld_blocked_hears_of_deaths() -> None:
-    """What a parent has blocked is inherited; a death is heard of at once all the same, not when patience ends."""
-    program = (
-        "import asyncio, time\n"
-        "from crawler.parse.pool import ParsePool\n"
-        "async def main():\n"
-        f"    async with ParsePool(1, {MISBEHAVE!r}) as pool:\n"
-        "        server = pool._server._process.pid\n"
-        f"        page = await pool.parse(b'x', 'http://h.test/segv', {HTML!r})\n"
-        "        print(page.parse, pool._server._process.pid == server)\n"
-        "asyncio.run(main())\n"
-    )
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
-    try:
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    assert done.stdout.split() == ["crash", "True"]
 
 
 async def test_p6_answers_are_trimmed_to_4_mib(pool: ParsePool) -> None:

@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -26,16 +27,19 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # in one worker of three, by the chance of what lies at the end of its heap. The price: up to 16 MiB a worker stay its own.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(16 << 20), "MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
 _NUMBER = struct.Struct("i")
+_TAKEN = b"!"
+_ANSWERS = sys.platform == "darwin"  # there, descriptors may not be closed before they have come (CPython's issue 14669)
 
 # --- The crawler's side ---
 
 
 class Forked:
     """A worker as `subprocess.Popen` would show it. ``told`` is where the server says its pid, or why there is none (a negative
-    errno: ``refusal``), and its end."""
+    errno: ``refusal``), and its end. ``orphaned``: it ended because the server did, not by itself."""
 
     def __init__(self, server: subprocess.Popen[bytes], told: int) -> None:
         self.refusal: OSError | None = None
+        self.orphaned = False
         self._server, self._told = server, told
         self._pid: int | None = None
         self._status: int | None = None
@@ -62,7 +66,7 @@ class Forked:
         status = self._listen(PATIENCE)
         if status is None:
             self._server.kill()
-            status = self._end(-signal.SIGKILL)
+            status = self._end(self._orphaned())
         return status
 
     def _listen(self, within: float) -> int | None:
@@ -84,9 +88,16 @@ class Forked:
 
     def _orphaned(self) -> int:
         """The status of one whose server has died: the kernel kills it then, if it was there already."""
+        self.orphaned = True
         if self._pid is None:
             with suppress(subprocess.TimeoutExpired):
                 return self._server.wait(0.2)
+            return -signal.SIGKILL
+        if sys.platform != "linux":
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)  # it is ours now where we are process 1, as in a container
         return -signal.SIGKILL
 
     def _end(self, status: int) -> int:
@@ -126,6 +137,8 @@ class ForkServer:
         """End the server, and with it all workers: they are killed and reaped. Idempotent."""
         if self._process is None or self._control is None:
             return
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)  # a program that we are a part of may have forked, and hold it open
         self._control.close()
         try:
             self._process.wait(PATIENCE)
@@ -139,9 +152,9 @@ class ForkServer:
             return False
         try:
             socket.send_fds(self._control, [b"+"], [pipe.fileno(), tell])
+            return not _ANSWERS or self._control.recv(1) == _TAKEN
         except (BrokenPipeError, ConnectionResetError):
             return False
-        return True
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -172,7 +185,6 @@ def fork_on_demand() -> None:
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))  # whoever started the crawler may have blocked it
     signal.set_wakeup_fd(wake)
     telling: dict[int, int] = {}  # pid → where its end is to be said
     while True:
@@ -184,7 +196,11 @@ def fork_on_demand() -> None:
             asked, given, _, _ = socket.recv_fds(control, 1, 2)
             if not asked:
                 break
-            if not _fork(telling, *given):
+            if _ANSWERS:
+                control.send(_TAKEN)
+            if len(given) != 2:  # we may have no more of them: that the ends are closed is answer enough
+                list(map(os.close, given))
+            elif not _fork(telling, *given):
                 control.detach()
                 return
     for pid in telling:

@@ -178,7 +178,8 @@ class ParsePool:
         if worker.said_hello:
             self._start_soon(0.0)
         else:
-            self._start_failed(worker.refusal or WorkerBroken(f"a parse worker ended at start with status {status}"))
+            error = worker.refusal or WorkerBroken(f"a parse worker ended at start with status {status}")
+            self._start_failed(worker, error)
         self._feed()
 
     def _blame(self, jobs: deque[Job], fault: str | None) -> None:
@@ -209,11 +210,11 @@ class ParsePool:
             return
         if self._closing.is_set():
             return
-        worker = Worker(self)
+        worker = Worker(self, self._failed_starts)
         try:
             ours = worker.spawn(self._server)
         except (OSError, MemoryError) as error:  # no descriptors, no memory: ours, and it may pass
-            self._start_failed(error)
+            self._start_failed(worker, error)
             return
         self._workers.append(worker)
         await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
@@ -225,8 +226,9 @@ class ParsePool:
         except TimeoutError:
             return False
 
-    def _start_failed(self, error: Exception) -> None:
-        self._failed_starts += 1
+    def _start_failed(self, worker: Worker, error: Exception) -> None:
+        """Those that start at the same time fail for the same reason, and are one failure."""
+        self._failed_starts = max(self._failed_starts, worker.failed_starts + 1)
         passing = isinstance(error, OSError) and self._ready.done()
         if isinstance(error, BadExtractor) or (self._failed_starts > MAX_STARTS and not passing):
             self._give_up(error)

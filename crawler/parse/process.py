@@ -56,12 +56,14 @@ class Owner(Protocol):
 
 
 class Worker(asyncio.BufferedProtocol):
-    """Held from `spawn` until `closed` is done. ``status`` of `Owner.died` is that of `subprocess.Popen.returncode`."""
+    """Held from `spawn` until `closed` is done. ``status`` of `Owner.died` is that of `subprocess.Popen.returncode`.
+    ``failed_starts``: in a row, before this one."""
 
     process: Forked
     _spare: socket.socket  # the pipe once more, for what is left in it when the transport has gone
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, failed_starts: int = 0) -> None:
+        self.failed_starts = failed_starts
         self.jobs: deque[Job] = deque()
         self.said_hello = False
         self.refusal: BadExtractor | OSError | None = None  # why it could not start
@@ -150,7 +152,7 @@ class Worker(asyncio.BufferedProtocol):
         if status == OUT_OF_MEMORY:
             return "memory"
         if status == -signal.SIGKILL:
-            return "memory" if _oom_kills() > self._ooms else None
+            return "memory" if _oom_kills() > self._ooms and not self.process.orphaned else None
         return "crash"
 
     def close(self) -> None:
@@ -218,7 +220,8 @@ class Worker(asyncio.BufferedProtocol):
             self._owner.started(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.process.kill()  # without effect on one that is ending already
+        if self.process.pid is not None:  # else the server says in a moment why there is none
+            self.process.kill()  # without effect on one that is ending already
         status = self.process.wait()  # a millisecond: the kernel closes the pipe last but one
         self._drain()
         self.refusal = self.refusal or self.process.refusal

@@ -169,7 +169,9 @@ def main() -> None:
     gc.set_threshold(20_000, 20, 20)  # a page makes some thousand objects, and hardly a cycle
     try:
         _confine(int(sys.argv[1]))
+        _goes_first(900)  # with it would go all workers, and it is the largest
         fork_on_demand()
+        _goes_first(1000)
         inbox, outbox = _take_streams()
         _serve(inbox, outbox, sys.argv[2:])
     except MemoryError:
@@ -225,16 +227,28 @@ def _take_streams() -> tuple[BinaryIO, int]:
 
 
 def _confine(parent: int) -> None:
-    """Die with the parent, not before it: Ctrl-C reaches the whole group, but it is the parent's to decide."""
+    """Die with the parent, not before it: Ctrl-C reaches the whole group, but it is the parent's to decide. Nothing that
+    whoever started the crawler has blocked or ignored, or closed, counts here."""
+    try:
+        os.fstat(2)
+    except OSError:  # closed; the next descriptor would take its place
+        os.open(os.devnull, os.O_WRONLY)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    for name in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(name, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # macOS enforces no RLIMIT_AS; there the end of stdin is all that tells of the parent
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         die_with(parent)
+
+
+def _goes_first(score: int) -> None:
+    """If memory runs out, the kernel ends the process with the highest score first: never the crawl (X2)."""
+    if sys.platform == "linux":
         with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")  # if memory runs out, a worker goes first, not the crawl (X2)
+            file.write(str(score))
 
 
 if __name__ == "__main__":
