@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -19,6 +20,7 @@ def main() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
+    gc.set_threshold(20_000, 20, 20)  # importing makes thousands of objects, a page as many, and hardly a cycle
     from crawler.cli.main import cli
 
     try:

@@ -1,14 +1,15 @@
 """The links of a page: what comes sixty times a page is no object until somebody looks at it.
 
-Edges fall into groups, few a page, that share site, kind and rel; what each has of its own, path and text, is a line of one
-string. They travel so from the parse worker to the commit, for a second or so: hundreds of small objects a page that nobody
-touches meanwhile would have left every cache, and cost more to look at than to make anew (decision 0038). Whoever wants to
-see one edge takes the sequences for what they are.
+Edges fall into groups, few a page, that share site, kind and rel, and stand together; what each has of its own, path and
+text, is a line of one string. They travel so from the parse worker to the commit, for a second or so: hundreds of small
+objects a page that nobody touches meanwhile would have left every cache, and cost more to look at than to make anew
+(decision 0038). Whoever wants to see one edge takes the sequences for what they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple, overload
 
 from storage.model import LinkRow, Place
@@ -41,42 +42,42 @@ OF_THE_EDGE = ("nofollow", "sitemaps")  # reasons that refuse an edge, not the U
 
 
 class Group(NamedTuple):
-    """What edges of a page have in common; ``site``: the number of the site they lead to."""
+    """What edges of a page have in common; ``site``: the number of the site they lead to; ``size``: how many they are."""
 
     site: int
     kind: str
-    rel: str | None = None
+    rel: str | None
+    size: int
 
 
 class Links(Sequence[Link]):
-    """Edges. ``sites`` are (origin, host) pairs, each once; ``at``: the number of each edge's group; ``paths`` and ``texts``: one
-    line for each edge (an empty text is none). Texts are kept as UTF-8: a single emoji would quadruple them."""
+    """Edges, those of a group in the order of the page. ``sites`` are (origin, host) pairs, each once; ``paths`` and ``texts``:
+    one line for each edge, group after group (an empty text is none). Texts are kept as UTF-8: a single emoji would
+    quadruple them."""
 
-    __slots__ = ("_texts", "at", "groups", "paths", "sites")
+    __slots__ = ("_texts", "groups", "paths", "sites")
 
     def __init__(
         self,
         sites: Sequence[tuple[str, str]] = (),
         groups: Sequence[Group] = (),
-        at: Sequence[int] = (),
         paths: str = "",
         texts: str = "",
     ) -> None:
-        self.sites, self.groups, self.at, self.paths = sites, groups, at, paths
+        self.sites, self.groups, self.paths = sites, groups, paths
         self._texts = texts.encode("utf-8", "surrogatepass")
 
     @classmethod
     def of(cls, links: Iterable[Link]) -> Links:
         """Of links one by one."""
         sites: dict[tuple[str, str], int] = {}
-        groups: dict[Group, int] = {}
-        at, paths, texts = list[int](), list[str](), list[str]()
+        lines: dict[tuple[int, str, str | None], list[tuple[str, str]]] = {}
         for (origin, host, path), kind, rel, text in links:
-            group = Group(sites.setdefault((origin, host), len(sites)), kind, rel)
-            at.append(groups.setdefault(group, len(groups)))
-            paths.append(path)
-            texts.append((text or "").replace("\n", " "))
-        return cls(list(sites), list(groups), at, "\n".join(paths), "\n".join(texts))
+            site = sites.setdefault((origin, host), len(sites))
+            lines.setdefault((site, kind, rel), []).append((path, (text or "").replace("\n", " ")))
+        groups = [Group(*what, len(its)) for what, its in lines.items()]
+        paths, texts = ("\n".join([line[n] for its in lines.values() for line in its]) for n in (0, 1))
+        return cls(list(sites), groups, paths, texts)
 
     @property
     def texts(self) -> str:
@@ -85,21 +86,29 @@ class Links(Sequence[Link]):
     @property
     def weight(self) -> int:
         """About how many bytes of memory they take."""
-        groups = sum([250 + len(kind) + len(rel or "") for _, kind, rel in self.groups])
+        groups = sum([250 + len(kind) + len(rel or "") for _, kind, rel, _ in self.groups])
         sites = sum([250 + len(origin) + len(host) for origin, host in self.sites])
-        return 48 * len(self.at) + groups + sites + len(self.paths) + len(self._texts)
+        return groups + sites + len(self.paths) + len(self._texts)
 
-    def lines(self) -> Iterator[tuple[int, str, str]]:
-        """Group, path and text of each."""
-        return zip(self.at, self.paths.split("\n"), self.texts.split("\n"), strict=False)  # of no edge: one empty line
+    def parts(self) -> Iterator[tuple[Group, list[str], list[str]]]:
+        """Each group with the paths and the texts of its edges."""
+        paths, texts, start = self.paths.split("\n"), self.texts.split("\n"), 0
+        for group in self.groups:
+            end = start + group.size
+            yield group, paths[start:end], texts[start:end]
+            start = end
+
+    def of_groups(self) -> Iterator[int]:
+        """The number of each edge's group."""
+        return chain.from_iterable(repeat(number, group.size) for number, group in enumerate(self.groups))
 
     def __len__(self) -> int:
-        return len(self.at)
+        return sum([size for _, _, _, size in self.groups])
 
     def __iter__(self) -> Iterator[Link]:
-        for number, path, text in self.lines():
-            site, kind, rel = self.groups[number]
-            yield Link(self.place(site, path), kind, rel, text or None)
+        for (site, kind, rel, _), paths, texts in self.parts():
+            for path, text in zip(paths, texts, strict=True):
+                yield Link(self.place(site, path), kind, rel, text or None)
 
     def place(self, site: int, path: str) -> Place:
         origin, host = self.sites[site]
@@ -144,7 +153,7 @@ class Judged(Sequence[LinkRow]):
     ) -> None:
         self.links, self.steps, self._verdicts, self.closer, self._own = links, steps, verdicts, closer, own
         self.weight = links.weight + sum([100 + len(verdict.detail or "") for verdict in own])  # bytes of memory
-        told = zip(links.at, own, strict=True) if own else enumerate(verdicts)
+        told = zip(links.of_groups(), own, strict=True) if own else enumerate(verdicts)
         self.leads = {links.groups[number].site for number, verdict in told if verdict.admit}
 
     def last_word(self, place: Place, verdict: Verdict) -> Verdict:
@@ -154,16 +163,20 @@ class Judged(Sequence[LinkRow]):
         word = self.closer(place)
         return verdict if word.admit else word
 
-    def edges(self) -> Iterator[tuple[tuple[int, str, str], Verdict]]:
-        """Group, path and text of each, and the verdict."""
-        return zip(self.links.lines(), self._own or map(self._verdicts.__getitem__, self.links.at), strict=True)
+    def parts(self) -> Iterator[tuple[Group, int | None, Iterator[tuple[str, str, Verdict]]]]:
+        """Each group, its step, and path, text and verdict of its edges."""
+        own = iter(self._own)
+        for (group, paths, texts), step, verdict in zip(self.links.parts(), self.steps, self._verdicts, strict=True):
+            yield group, step, zip(paths, texts, own if self._own else repeat(verdict))  # noqa: B905 - the others go on
 
     def __len__(self) -> int:
         return len(self.links)
 
     def __iter__(self) -> Iterator[LinkRow]:
-        for link, (line, verdict) in zip(self.links, self.edges(), strict=True):
-            yield LinkRow(*link, self.steps[line[0]], *self.last_word(link.place, verdict))
+        for (site, kind, rel, _), step, edges in self.parts():
+            for path, text, verdict in edges:
+                place = self.links.place(site, path)
+                yield LinkRow(place, kind, rel, text or None, step, *self.last_word(place, verdict))
 
     @overload
     def __getitem__(self, at: int) -> LinkRow: ...

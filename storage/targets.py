@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storage.bulk import Rows
-from storage.known import NEVER, SETTLED, Key, moved
+from storage.known import FAR, ID, NEVER, Key, moved, within
 from storage.links import NOTED, OF_THE_EDGE, Judged, Verdict
 from storage.memory import Memory, Names
 from storage.model import LinkRow, Place, Role, Settlement
@@ -112,26 +112,28 @@ def known_edges(batch: Sequence[Settlement], memory: Memory, links: Rows, plain:
 def _page(
     s: Settlement, found: Judged, memory: Memory, values: list[Any], plain: list[Any], left: list[Edge]
 ) -> None:
-    """What is done in the loop is done sixty times a page."""
+    """What is done in the inner loop is done sixty times a page."""
     assert s.url_id is not None
-    links, src, known, young = found.links, s.url_id, memory.known, memory.known.young
+    links, src, known = found.links, s.url_id, memory.known
     origins = [memory.names.origins[origin] for origin, _ in links.sites]
-    groups = [
-        (origins[site], NEVER if step is None else s.depth + step, step, kind, rel, step == 1 and rel is None and kind == "a")
-        for (site, kind, rel), step in zip(links.groups, found.steps, strict=True)
-    ]
-    for (number, path, text), verdict in found.edges():
-        origin, depth, step, kind, rel, is_plain = groups[number]
-        key = origin, path
-        id_, nearest, state = young.get(key) or known.get(key) or UNKNOWN
-        if depth >= nearest and step != 0 and (state == SETTLED or not moved(nearest, state, depth, verdict)):
+    for (site, kind, rel, _), step, edges in found.parts():
+        depth = NEVER if step is None else s.depth + step
+        near, settled = known.at(origins[site]), 0 if step == 0 else within(depth)
+        is_plain = step == 1 and rel is None and kind == "a"
+        for path, text, verdict in edges:
+            target = near.get(path, FAR)
+            if target < settled:
+                id_ = target & ID
+            else:
+                key = origins[site], path
+                id_, nearest, state = known.get(key) or UNKNOWN
+                if step == 0 or depth < nearest or moved(nearest, state, depth, verdict):
+                    left.append((s, links.place(site, path), key, kind, rel, text or None, step, verdict))
+                    continue
             if is_plain:
                 plain += (src, id_, text or None)
             else:
                 values += (src, id_, kind, rel, text or None, step)
-        else:
-            place = links.place(links.groups[number].site, path)
-            left.append((s, place, key, kind, rel, text or None, step, verdict))
 
 
 def collect(

@@ -71,20 +71,15 @@ def page(row: Queued, *links: LinkRow, content: bytes | None = None, **more: Any
 
 def judged(rows: Iterable[LinkRow]) -> Judged:
     """The links of a page as the crawl hands them over; rows with another step or verdict are groups of their own."""
-    links = tuple(rows)
-    sites = list(dict.fromkeys((row.target.origin, row.target.host) for row in links))
-    each = [
-        (
-            Group(sites.index((row.target.origin, row.target.host)), row.kind, row.rel),
-            row.step,
-            Verdict(row.admit, row.reason, row.detail),
-        )
-        for row in links
-    ]
-    groups = list(dict.fromkeys(each))
-    paths, texts = "\n".join(row.target.path for row in links), "\n".join(row.text or "" for row in links)
-    found = Links(sites, [group for group, _, _ in groups], [groups.index(one) for one in each], paths, texts)
-    return Judged(found, [step for _, step, _ in groups], [verdict for _, _, verdict in groups])
+    sites: dict[tuple[str, str], int] = {}
+    lines: dict[tuple[int, str, str | None, int | None, Verdict], list[tuple[str, str]]] = {}
+    for row in rows:
+        site = sites.setdefault((row.target.origin, row.target.host), len(sites))
+        group = site, row.kind, row.rel, row.step, Verdict(row.admit, row.reason, row.detail)
+        lines.setdefault(group, []).append((row.target.path, row.text or ""))
+    groups = [Group(*what[:3], len(its)) for what, its in lines.items()]
+    paths, texts = ("\n".join(line[n] for its in lines.values() for line in its) for n in (0, 1))
+    return Judged(Links(list(sites), groups, paths, texts), [what[3] for what in lines], [what[4] for what in lines])
 
 
 def failure(row: Queued, reason: str = "http_500", due_at: int | None = None) -> Settlement:

@@ -167,5 +167,5 @@ def test_long_paths_are_not_remembered() -> None:
 
 
 def _kept(known: Known) -> Iterator[tuple[int, str]]:
-    yield from known.young
-    yield from known._old
+    for generation in (known._young, known._old):
+        yield from ((origin, path) for origin, paths in generation.items() for path in paths)

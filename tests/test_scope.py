@@ -238,7 +238,7 @@ def test_a_pages_links_are_judged_as_each_by_itself(
         all_.exclude(exclusions)
         found = Extract(links=Links.of(links), robots=robots)
         rows = settle(Visit(at.url, at, id=1), Outcome(at.url, 200), found, all_, at=1, block=None).links
-        assert list(rows) == [each_by_itself(one, link, closed) for link in links]
+        assert list(rows) == [each_by_itself(one, link, closed) for link in found.links]
         followed = {row.target.host for row in rows if row.step is not None and row.reason != "sitemaps"}
         assert {row.target.host for row in rows if row.admit} <= admitted_hosts(rows) <= followed
 

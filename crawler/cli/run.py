@@ -96,7 +96,6 @@ def start(spec: CrawlSpec, file: Path, manner: Manner) -> None:
     import gc
     import sys
 
-    gc.set_threshold(20_000, 20, 20)  # a page makes thousands of objects and hardly a cycle; importing makes more
     from crawler.api import finished, loop_factory, run_async
     from crawler.log import log as events
     from crawler.stop import Stop

@@ -104,12 +104,12 @@ class Scope:
         """What `judge` says of the edges of each group, but for what `last_word` says of the admitted; and of each edge, where
         its group does not say it. What holds for a whole origin is asked once. ``steps``: None for a group nobody follows."""
         whole = [self._whole(origin, host) for origin, host in links.sites]
-        found = [NOTED if step is None else whole[site] for (site, _, _), step in zip(links.groups, steps, strict=True)]
+        found = [NOTED if step is None else whole[group.site] for group, step in zip(links.groups, steps, strict=True)]
         told = [NOTED if verdict is None else verdict for verdict in found]
         least = MAX_LENGTH - max((len(origin) for origin, _ in links.sites), default=0)
         if None not in found and (len(links.paths) <= least or max(map(len, links.paths.split("\n"))) <= least):
             return told, []
-        sites = [site for site, _, _ in links.groups]
+        sites = [group.site for group in links.groups]
         room = [  # a long URL is refused wherever it leads
             sys.maxsize if step is None else -1 if verdict is None else MAX_LENGTH - len(links.sites[site][0])
             for site, step, verdict in zip(sites, steps, found, strict=True)
@@ -117,7 +117,7 @@ class Scope:
         judge, place = self.judge, links.place
         return told, [
             told[n] if len(path) <= room[n] else judge(place(sites[n], path))
-            for n, path in zip(links.at, links.paths.split("\n"), strict=False)
+            for n, path in zip(links.of_groups(), links.paths.split("\n"), strict=False)
         ]
 
     def last_word(self, place: Place) -> Verdict:

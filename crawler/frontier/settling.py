@@ -114,7 +114,7 @@ def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
     verdicts, own = scope.judge_all(links, steps)
     shut = {
         n
-        for n, (_, _, rel) in enumerate(links.groups)
+        for n, (_, _, rel, _) in enumerate(links.groups)
         if steps[n] is not None and (closed or (rel is not None and "nofollow" in rel.split()))
     }
     if shut:
@@ -122,7 +122,7 @@ def _judged(links: Links, scope: Scope, closed: str | None) -> Judged:
         for n in shut:
             steps[n] = 1 if closed == "sitemaps" else None
             verdicts[n] = refused if verdicts[n].admit else verdicts[n]  # a refusal of the URL beats one of the edge
-        own = [refused if n in shut and word.admit else word for n, word in zip(links.at, own, strict=False)]
+        own = [refused if n in shut and word.admit else word for n, word in zip(links.of_groups(), own, strict=False)]
     return Judged(links, steps, verdicts, scope.last_word, own)
 
 

@@ -21,17 +21,15 @@ _NO_EDGE = ("data:", "javascript:")
 class Edges:
     """What has been found so far. ``dropped`` counts what was no URL or too long; ``full``: more than 10,000 came.
 
-    An edge is a number, its row in the lists below: half of a page's hrefs repeat, and an object for each edge and
+    An edge is a number, its row among the texts: half of a page's hrefs repeat, and an object for each edge and
     one for each place would cost more than finding them.
     """
 
     def __init__(self, url: str) -> None:
         self._joiner = Joiner(url)
         self._by_href: defaultdict[str, dict[str, int]] = defaultdict(dict)  # kind → href → row; -1: no edge
-        self._rows: dict[tuple[int, str], int] = {}  # (group, path) → row, in order
-        self._groups: list[Group] = []  # without rel
-        self._numbers: dict[tuple[str, str], int] = {}  # of the groups, by origin and kind
-        self._sites: dict[tuple[str, str], int] = {}
+        self._rows: dict[tuple[str, str], dict[str, int]] = {}  # (origin, kind) → path → row, in order
+        self._hosts: dict[str, str] = {}  # of origins
         self._texts: list[str] = []  # "": none
         self._rels: dict[int, str] = {}  # of the few that have one
         self.dropped = 0
@@ -43,16 +41,22 @@ class Edges:
         self._by_href.clear()
 
     def links(self) -> Links:
-        at = [group for group, _ in self._rows]
-        numbers = {group: n for n, group in enumerate(self._groups)}
-        for row, rel in self._rels.items():
-            at[row] = numbers.setdefault(self._groups[at[row]]._replace(rel=rel), len(numbers))
-        groups, used = list(numbers), dict.fromkeys(at)
-        if len(used) < len(groups):  # all edges of one have a rel
-            groups, new = [groups[n] for n in used], {n: number for number, n in enumerate(used)}
-            at = [new[n] for n in at]
-        paths = "\n".join([path for _, path in self._rows])
-        return Links(list(self._sites), groups, at, paths, "\n".join(self._texts))
+        sites = {origin: n for n, origin in enumerate(self._hosts)}
+        groups, paths, texts = list[Group](), list[str](), list[str]()
+        for (origin, kind), rows in self._rows.items():
+            for rel, part in self._by_rel(rows).items():
+                groups.append(Group(sites[origin], kind, rel, len(part)))
+                paths += part
+                texts += map(self._texts.__getitem__, part.values())
+        return Links(list(self._hosts.items()), groups, "\n".join(paths), "\n".join(texts))
+
+    def _by_rel(self, rows: dict[str, int]) -> dict[str | None, dict[str, int]]:
+        if self._rels.keys().isdisjoint(rows.values()):
+            return {None: rows}
+        found: dict[str | None, dict[str, int]] = {}
+        for path, row in rows.items():
+            found.setdefault(self._rels.get(row), {})[path] = row
+        return found
 
     def url(self, href: str) -> str | None:
         """Where an href leads."""
@@ -86,15 +90,15 @@ class Edges:
         if found is None:
             return -1
         origin, host, path = found
-        group = self._numbers.get((origin, kind))
+        rows = self._rows.get((origin, kind))
         if (count := len(self._texts)) >= MAX_LINKS:
-            row = -1 if group is None else self._rows.get((group, path), -1)
+            row = -1 if rows is None else rows.get(path, -1)
             self.full |= row < 0
             return row
-        if group is None:
-            group = self._numbers[origin, kind] = len(self._groups)
-            self._groups.append(Group(self._sites.setdefault((origin, host), len(self._sites)), kind))
-        return self._rows.setdefault((group, path), count)
+        if rows is None:
+            rows = self._rows[origin, kind] = {}
+            self._hosts[origin] = host
+        return rows.setdefault(path, count)
 
     def _again(self, row: int, rel: str) -> None:
         """The first text wins, and the better rel: an edge without nofollow beats one with it."""

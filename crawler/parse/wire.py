@@ -54,14 +54,14 @@ def lengths(head: bytes) -> tuple[int, int]:
 
 
 _TEXTS = ("title", "charset", "base", "canonical", "lang", "mime", "parse", "truncated")
-_LINKS = ("sites", "groups", "at", "paths", "texts")
+_LINKS = ("sites", "groups", "paths", "texts")
 
 
 def as_header(extract: Extract) -> dict[str, Any]:
     """An Extract without its packed body."""
     links = extract.links
     header = {name: value for name in _TEXTS if (value := getattr(extract, name)) is not None}
-    header["sites"], header["at"] = links.sites, links.at
+    header["sites"] = links.sites
     header["groups"] = list(map(tuple, links.groups))  # orjson takes a named tuple for an object of somebody else
     header["paths"], header["texts"] = links.paths, links.texts
     header["robots"], header["data"], header["dropped"] = list(extract.robots), extract.data, extract.dropped
@@ -91,7 +91,7 @@ def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
     if codec not in ("raw", "zstd"):
         raise ValueError(f"codec {codec!r}")
     return Extract(
-        links=_links(*(header[of] for of in _LINKS)) if header["at"] else NO_LINKS,
+        links=_links(*(header[of] for of in _LINKS)) if header["groups"] or header["paths"] else NO_LINKS,
         robots=frozenset(map(str, header["robots"])),
         data=header["data"],
         dropped=int(header["dropped"]),
@@ -103,30 +103,31 @@ def _extract(header: dict[str, Any], packed: bytes, body: bytes) -> Extract:
     )
 
 
-def _links(sites: list[list[str]], groups: list[list[Any]], at: list[int], paths: str, texts: str) -> Links:
+def _links(sites: list[list[str]], groups: list[list[Any]], paths: str, texts: str) -> Links:
     if {type(part) for site in sites for part in site} != {str} or any(host != host_of(name) for name, host in sites):
         raise ValueError("an origin that is not its host's")
-    known = [Group(site, kind, rel) for site, kind, rel in groups]
-    for site, kind, rel in known:
-        if type(site) is not int or type(kind) is not str or not (rel is None or type(rel) is str):
+    known = [Group(*group) for group in groups]
+    edges = 0
+    for site, kind, rel, size in known:
+        if type(site) is not int or type(size) is not int or type(kind) is not str or not (rel is None or type(rel) is str):
             raise TypeError("a group of edges that is none")
-        if not 0 <= site < len(sites):
-            raise ValueError("edges that lead to no site")
-    if {*map(type, at)} != {int} or not 0 <= min(at) <= max(at) < len(known):
-        raise ValueError("an edge of no group")
-    if len(at) > MAX_EDGES or len({*at}) != len(known):
-        raise ValueError("too many edges, or a group of none")
+        if not 0 <= site < len(sites) or size < 1:
+            raise ValueError("edges that lead to no site, or a group of none")
+        edges += size
+    if edges > MAX_EDGES:
+        raise ValueError("too many edges")
     if type(paths) is not str or type(texts) is not str:
         raise TypeError("lines that are no text")
-    if not paths.count("\n") == texts.count("\n") == len(at) - 1:
+    if not paths.count("\n") == texts.count("\n") == edges - 1:
         raise ValueError("not one line for each edge")
     if not paths.isascii() or not paths.replace("\n", "").isprintable():
         raise ValueError("a path that is not printable ASCII")
-    if f"\n{paths}".count("\n/") < len(at):
-        odd = [n for n, path in enumerate(paths.split("\n")) if path[:1] != "/"]
-        if any(sites[known[at[n]].site][1] for n in odd):
-            raise ValueError("a path that is none")
-    return Links([(origin, host) for origin, host in sites], known, at, paths, texts)
+    links = Links([(origin, host) for origin, host in sites], known, paths, texts)
+    if f"\n{paths}".count("\n/") < edges:
+        for group, its_paths, _ in links.parts():
+            if sites[group.site][1] and any(path[:1] != "/" for path in its_paths):
+                raise ValueError("a path that is none")
+    return links
 
 
 class Inbox:
