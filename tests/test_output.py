@@ -208,8 +208,9 @@ def test_o5_few_places_write_files_and_no_name_is_the_webs(tmp_path: Path) -> No
     writers = {(file, function) for file, function, call in calls() if writes(call)}
     assert writers <= {
         ("newfile.py", "new_bytes"), ("log.py", "log_to"), ("lock.py", "acquire"), ("migrate.py", "create_file"),
-        ("errors.py", "_drop_stdout"), ("__main__.py", "main"), ("worker.py", "_confine"), ("index.py", "wipe"),
-        ("newfile.py", "new_folder"), ("copy.py", "_new"),  # the latter: names that crawler/mirror/names.py makes safe
+        ("errors.py", "_drop_stdout"), ("__main__.py", "main"), ("worker.py", "_confine"),
+        ("worker.py", "_goes_first"), ("index.py", "wipe"), ("newfile.py", "new_folder"),
+        ("copy.py", "_new"),  # the latter: names that crawler/mirror/names.py makes safe
         ("copy.py", "copy"), ("copy.py", "write"),  # what `_new` has opened
         ("wacz.py", "_part"),  # of the ZIP that is being written
     }, writers
