@@ -7,6 +7,8 @@ worse, they have to be forgotten: a rollback, a rescope, a refused host, a page 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from storage.links import Verdict
 
 MOST = 60_000  # targets in each of two generations: about 200 bytes each
@@ -24,6 +26,7 @@ reason: of that refusal. None: edges to it were only recorded."""
 _DEPTH, _STATE = 48, 80
 ID = (1 << _DEPTH) - 1
 FAR = 1 << 1000  # more than any target
+_NONE: Mapping[str, int] = {}
 
 
 def within(depth: int) -> int:
@@ -42,9 +45,9 @@ class Known:
         self._states: list[State] = [SETTLED]
         self._numbers: dict[State, int] = {SETTLED: 0}
 
-    def at(self, origin: int) -> dict[str, int]:
-        """The targets of an origin in the younger generation, by path."""
-        return self._young.get(origin) or self._young.setdefault(origin, {})
+    def at(self, origin: int) -> Mapping[str, int]:
+        """The targets of an origin in the younger generation, by path. Asking leaves no trace: pages name origins without end."""
+        return self._young.get(origin, _NONE)
 
     def get(self, key: Key) -> tuple[int, int, State] | None:
         origin, path = key
@@ -67,7 +70,7 @@ class Known:
     def _put(self, origin: int, path: str, target: int) -> None:
         if self._size >= MOST:
             self._young, self._old, self._size = {}, self._young, 0
-        young = self.at(origin)
+        young = self._young.setdefault(origin, {})
         self._size += path not in young
         young[path] = target
 

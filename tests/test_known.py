@@ -139,6 +139,18 @@ def test_a_target_that_is_named_as_a_sitemap_is_not_known_any_more() -> None:
         assert db.execute("SELECT due_at IS NULL, role FROM url WHERE id = 2").fetchone() == (0, "none")
 
 
+def test_asking_adds_nothing() -> None:
+    """A page may name ten thousand origins, with paths too long to be remembered."""
+    known = Known()
+    for origin in range(1000):
+        assert not known.at(origin)
+        assert known.get((origin, "/")) is None
+        known.learn((origin, "/" * (LONGEST + 1)), 1, 1, True)
+        known.drop((origin, "/"))
+    assert not known._young
+    assert not known._old
+
+
 def test_no_more_is_remembered_than_two_generations() -> None:
     """Memory does not grow with the crawl, and what is asked for stays."""
     known = Known()
