@@ -17,7 +17,7 @@ def main() -> None:
         try:  # a closed stream's number would be given to the next file, and printed into
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # our processes have it, too
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
     gc.set_threshold(20_000, 20, 20)  # importing makes thousands of objects, a page as many, and hardly a cycle
