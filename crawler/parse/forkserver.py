@@ -22,6 +22,7 @@ from contextlib import suppress
 from crawler.child import die_with, environment, python
 
 PATIENCE = 2.0  # s until a server that says nothing of a worker's end is taken for stuck
+STUCK = 10.0  # s until one is that takes no request: it may be importing
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Else glibc may give back the memory of every page and fault it in again for the next: 50 faults, 0.2 ms of CPU a page,
 # in one worker of three, by the chance of what lies at the end of its heap. The price: up to 16 MiB a worker stay its own.
@@ -153,7 +154,7 @@ class ForkServer:
         try:
             socket.send_fds(self._control, [b"+"], [pipe.fileno(), tell])
             return not _ANSWERS or self._control.recv(1) == _TAKEN
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             return False
 
     def _start(self) -> None:
@@ -170,6 +171,7 @@ class ForkServer:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
             theirs.close()
+        ours.settimeout(STUCK)
         self._control = ours
 
 
@@ -199,7 +201,8 @@ def fork_on_demand() -> None:
             if _ANSWERS:
                 control.send(_TAKEN)
             if len(given) != 2:  # we may have no more of them: that the ends are closed is answer enough
-                list(map(os.close, given))
+                for descriptor in given:
+                    os.close(descriptor)
             elif not _fork(telling, *given):
                 control.detach()
                 return
