@@ -142,12 +142,18 @@ class Crawl:
         return victim
 
 
+def children(pid: int = 0) -> list[int]:
+    """Of a process's main thread; of this one's. Raises OSError when it has gone."""
+    pid = pid or os.getpid()
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def _only_child(pid: int) -> int:
     """The child of a process that is about to have one; 0 if it dies first."""
     for _ in range(2000):
         with contextlib.suppress(OSError):
-            if found := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-                return int(found[0])
+            if found := children(pid):
+                return found[0]
         time.sleep(0.001)
     return 0
 

@@ -22,7 +22,7 @@ from crawler.parse import forkserver, process
 from crawler.parse.forkserver import ForkServer
 from crawler.parse.pool import MAX_STARTS, ParsePool
 from crawler.visit import Extract
-from tests.killing import ROOT
+from tests.killing import ROOT, children
 
 MISBEHAVE = "tests.bombs:misbehave"
 HTML = "text/html; charset=utf-8"
@@ -35,11 +35,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def pool() -> AsyncIterator[ParsePool]:
     async with ParsePool(2, MISBEHAVE) as pool:
         yield pool
-
-
-def children(pid: int = 0) -> list[int]:
-    """Of a process; of this one."""
-    return [int(p) for p in Path(f"/proc/{pid or os.getpid()}/task/{pid or os.getpid()}/children").read_text().split()]
 
 
 def score(pid: int) -> int:
@@ -164,7 +159,8 @@ def test_p5_where_we_are_the_first_process_no_zombies_are_left() -> None:
     """As in a container: workers whose server has died are ours to reap. Being a subreaper is the same."""
     program = f"""
 import asyncio, ctypes, os, signal
-from tests.test_fork_server import children, parsed, ParsePool
+from tests.killing import children
+from tests.test_fork_server import parsed, ParsePool
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 async def main():
     async with ParsePool(3, {MISBEHAVE!r}) as pool:
@@ -184,7 +180,8 @@ def test_p5_a_crawler_started_with_signals_blocked_is_held_to_its_limits() -> No
     program = f"""
 import asyncio, signal
 from pathlib import Path
-from tests.test_fork_server import children, parsed, ParsePool
+from tests.killing import children
+from tests.test_fork_server import parsed, ParsePool
 signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
 async def main():
     async with ParsePool(1, {MISBEHAVE!r}) as pool:

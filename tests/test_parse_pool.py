@@ -26,7 +26,7 @@ from crawler.visit import Extract, Page
 from storage import open_reader
 from tests.bombs import BOMBS
 from tests.conftest import Serve, long
-from tests.killing import ROOT
+from tests.killing import ROOT, children
 from tests.web import Site, page
 
 MISBEHAVE = "tests.bombs:misbehave"
@@ -234,16 +234,16 @@ async def test_p5_death_is_ordinary(pool: ParsePool) -> None:
     assert (await pool.parse(PAGE, "http://h.test/fine", HTML)).parse is None
     assert (workers_cpu() - before) / deaths <= 0.1
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
-    (server,) = _children()
-    assert [pid for pid in _children(server) if pid not in pool.pids] == []
+    (server,) = children()
+    assert [pid for pid in children(server) if pid not in pool.pids] == []
 
 
 def workers_cpu() -> float:
     """CPU seconds that all workers have spent so far, those that have ended and their server included."""
-    (server,) = _children()
+    (server,) = children()
     fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
     ticks = sum(map(int, fields[11:15]))  # proc(5): of its own and of children it has waited for
-    return ticks / os.sysconf("SC_CLK_TCK") + sum(map(cpu_of, _children(server)))
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(map(cpu_of, children(server)))
 
 
 async def test_p5_killed_from_outside_is_tried_once_more(pool: ParsePool) -> None:
@@ -372,7 +372,7 @@ async def test_closing_while_workers_start() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert _children() == []
+    assert children() == []
 
 
 def test_x2_workers_die_with_their_parent_and_before_it_when_memory_ends() -> None:
@@ -416,7 +416,7 @@ def test_uvloop_does_as_well() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
-    assert _children() == []
+    assert children() == []
 
 
 def test_workers_start_without_the_event_loop() -> None:
@@ -425,11 +425,6 @@ def test_workers_start_without_the_event_loop() -> None:
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == ""
-
-
-def _children(pid: int = 0) -> list[int]:
-    """Of a process; of this one."""
-    return [int(p) for p in Path(f"/proc/{pid or os.getpid()}/task/{pid or os.getpid()}/children").read_text().split()]
 
 
 def _wait_readable(descriptor: int) -> None:
